@@ -145,6 +145,9 @@ class DeliveryJob:
     attempt: int
     predecessor: Predecessor
     now: datetime
+    predecessor_uid: str = ""
+    """The version to replace or delete at this destination: the nearest earlier version of the set that was
+    delivered there (V1 delivered, V2 failed: V3 replaces V1), else the one that the message names."""
 
 
 # --- the connector ------------------------------------------------------------------------------------------------
@@ -152,8 +155,8 @@ class DeliveryJob:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorContext:
-    """What `create` receives: the `[connectors.<name>]` table of the settings, the folder that relative paths start
-    from, the rule book (complete only after every connector gave its tables: keep the reference, do not copy)."""
+    """What `create` receives: the `[connectors.<name>]` table of the settings and the folder that relative paths
+    start from. The rule book comes later (`Connector.use`), once every connector has given its tables."""
 
     settings: Mapping[str, Any]
     base_dir: Path

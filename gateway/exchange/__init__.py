@@ -1,0 +1,1 @@
+"""The heart: intake, gathering of verdicts, the single ACK, deliveries, outcomes, facts."""

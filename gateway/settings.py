@@ -1,0 +1,203 @@
+"""Settings: one TOML file, environment overrides, secrets as files, defaults that work on loopback.
+
+Purpose: every value that an operator may change, with its unit in its name or docstring. Connectors check their own
+tables (`[connectors.<name>]`), which stand here untouched.
+
+Guarantee: `load_settings` names everything that is wrong at once. No secret stands in a setting: only file names.
+
+Fails: `ConfigurationFault`.
+
+Environment: `SEGUR_` + the path in capitals, parts joined by `__`: `SEGUR_LISTENER__PORT=2576`,
+`SEGUR_CONFORMANCE=interop`. The environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.errors import ConfigurationFault, Severity
+
+
+class Table(BaseModel):
+    """A table of the settings file: unknown keys are errors (a misspelt limit must not be ignored)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListenerTls(Table):
+    """TLS of the MLLP listener. `client_ca` makes it mutual."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    """CA bundle (PEM) of accepted client certificates; a client without a certificate is then refused."""
+    allowed_names: tuple[str, ...] = ()
+    """Accepted subject CN or DNS alternative names of clients; empty: any certificate of `client_ca`."""
+    minimum: Literal["1.2", "1.3"] = "1.2"
+
+    @model_validator(mode="after")
+    def _names_need_a_ca(self) -> ListenerTls:
+        if self.allowed_names and self.client_ca is None:
+            raise ValueError("allowed_names needs client_ca")
+        return self
+
+
+class ListenerSettings(Table):
+    """The MLLP listener. Times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(2575, ge=0, le=65535)
+    max_connections: int = Field(200, ge=1)
+    """One more is closed at once."""
+    first_byte_timeout: float = Field(30.0, gt=0)
+    """A connection that sends nothing is closed."""
+    frame_timeout: float = Field(60.0, gt=0)
+    """A frame that stops growing for that long: the connection is closed, nothing was accepted."""
+    idle_timeout: float = Field(3600.0, gt=0)
+    """Silence between messages on a connection that has already sent one."""
+    max_message_bytes: int = Field(100_000_000, ge=1024)
+    """A longer message is answered AE and skipped."""
+    allowed_networks: tuple[str, ...] = ()
+    """CIDR networks that may connect; empty: any (the bind address decides)."""
+    drain_timeout: float = Field(20.0, ge=0)
+    """On SIGTERM, how long messages under way may take to be answered."""
+    tls: ListenerTls | None = None
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
+        return value
+
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`allowed_networks`, parsed."""
+        return tuple(ip_network(n) for n in self.allowed_networks)
+
+
+class JournalSettings(Table):
+    """The journal: one SQLite file (and its WAL), on a local disk."""
+
+    path: Path = Path("var/journal.sqlite")
+    synchronous: Literal["FULL", "EXTRA"] = "FULL"
+    busy_timeout_ms: int = Field(30_000, ge=100)
+
+
+class AckSettings(Table):
+    """The single ACK."""
+
+    deadline: float = Field(15.0, gt=0)
+    """Seconds for all preparations together; keep it under the DPI's own time-out. Passed: AR."""
+    extended_err: bool = True
+    """Send ERR-5, ERR-7 and ERR-8 (more than the profile's ACK table lists)."""
+
+
+class RetrySettings(Table):
+    """Backoff of transient failures, in seconds."""
+
+    first: float = Field(2.0, gt=0)
+    factor: float = Field(2.0, ge=1)
+    longest: float = Field(900.0, gt=0)
+    jitter: float = Field(0.2, ge=0, lt=1)
+    """Part of the delay that is drawn at random, both ways."""
+    lifetime: float = Field(5 * 86400.0, gt=0)
+    """After that long without success a delivery expires and the DPI is told."""
+    circuit_probe: float = Field(60.0, gt=0)
+    """While a destination's circuit is open, one delivery is tried that often."""
+
+
+class EngineSettings(Table):
+    """The embedded engine."""
+
+    concurrency: dict[str, int] = Field(default_factory=lambda: {"dmp": 4, "mss": 4, "dpi": 4})
+    """Deliveries under way at once, by destination (default 4)."""
+    retry: RetrySettings = RetrySettings()
+
+
+class VersionSettings(Table):
+    """Version rules where the profiles leave a choice."""
+
+    unknown_predecessor: Literal["accept", "refuse"] = "accept"
+
+
+class WebSettings(Table):
+    """HTTP: health, metrics, API, pages."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+
+
+class ZamSettings(Table):
+    """Business acknowledgements to the DPI."""
+
+    dmp_error_table: str = "DMP_ERROR_CODE"
+    """Coding system of ERR-5 in Z01 (the official sample writes DMPERRORCODE)."""
+
+
+class LogSettings(Table):
+    """Logs on standard error. Never any patient data, at any level."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "json"
+
+
+class Settings(BaseSettings):
+    """All settings of one gateway."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEGUR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    conformance: Literal["production", "interop"] = "production"
+    """Preset of rule severities: `interop` lets the official samples through with named warnings."""
+    severity: dict[str, Severity] = Field(default_factory=dict)
+    """Severity of single rules, over the preset: `OBX5-PADDING = "reject"`."""
+    listener: ListenerSettings = ListenerSettings()
+    journal: JournalSettings = JournalSettings()
+    ack: AckSettings = AckSettings()
+    engine: EngineSettings = EngineSettings()
+    versions: VersionSettings = VersionSettings()
+    web: WebSettings = WebSettings()
+    zam: ZamSettings = ZamSettings()
+    log: LogSettings = LogSettings()
+    connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """One table per connector; a connector without a table is not started."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (which arrives as init arguments)."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None) -> tuple[Settings, Path]:
+    """The settings of `path` (None: defaults and environment) and the folder that its relative paths start from.
+
+    Raises `ConfigurationFault` that lists every wrong key.
+    """
+    table: dict[str, Any] = {}
+    base = Path.cwd()
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            raise ConfigurationFault(f"{path}: {e}") from e
+        base = path.resolve().parent
+    try:
+        return Settings(**table), base
+    except ValidationError as e:
+        wrong = "; ".join(f"{'.'.join(str(p) for p in err['loc'])}: {err['msg']}" for err in e.errors())
+        raise ConfigurationFault(f"settings: {wrong}") from e
