@@ -1,7 +1,8 @@
 """XDS metadata as data: DocumentEntry and SubmissionSet, before they become ebRIM.
 
-Purpose: one mapping for the DMP and for MSSanté. Pure data, JSON-able with `pydantic.TypeAdapter` (they travel in a
-delivery's plan). Source: mapping tables of the volet Transmission and of spec/dmp.md §3, spec/mssante.md §1.6.
+Purpose: one mapping for the DMP and for MSSanté. Pure data, JSON-able with `pydantic.TypeAdapter` (they
+travel in a delivery's plan). Source: mapping tables of the volet Transmission and of spec/dmp.md §3,
+spec/mssante.md §1.6.
 """
 
 from __future__ import annotations
@@ -78,4 +79,6 @@ class MappingResult:
 
     entry: DocumentEntry | None
     problems: tuple[str, ...] = field(default_factory=tuple)
-    """Names of the missing or unmappable attributes (XDS names: `formatCode`, `healthcareFacilityTypeCode`…)."""
+    """Names of the missing or unmappable attributes (XDS names: `formatCode`,
+    `healthcareFacilityTypeCode`…).
+    """
