@@ -1,0 +1,501 @@
+r"""Message: an HL7 v2 message exactly as it was received, read by position.
+
+Purpose: the wire truth. Segments, fields, repetitions, components and sub-components are found by their offsets in
+the bytes received; text is decoded and unescaped only when asked for. Pure.
+
+Guarantee: segments in are segments out, in order, Z and unknown ones included; `raw` is what was received; a large
+OBX-5 is never decoded nor copied (`Segment.locate` says where it is). Bytes that the declared charset cannot decode
+are never replaced silently: `Message.undecodable` lists them, and `text` shows them as lone surrogates.
+
+Fails: `MessageUnreadable` only when there is no MSH or its separators cannot be read. Everything else that may be
+wrong is for the profile to judge.
+Source: HL7 v2.5/2.6 chapter 2 (§2.5 segments, §2.7 escapes, MSH-1, MSH-2, MSH-18 table 0211).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.errors import MessageUnreadable, Place
+
+CHARSETS = {
+    "": "utf-8",
+    "UNICODE UTF-8": "utf-8",
+    "UNICODE": "utf-8",
+    "UTF-8": "utf-8",
+    "8859/15": "iso8859-15",
+    "8859/1": "iso8859-1",
+    "ASCII": "ascii",
+}
+"""MSH-18 values that can be read, and their Python codec. Which of them are *allowed* is a rule of the profile."""
+
+_NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
+_DECODE_SLICE = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Separators:
+    r"""MSH-1 and MSH-2, one byte each. `declared` is MSH-2 as sent; what it leaves out has its usual value."""
+
+    field: bytes = b"|"
+    component: bytes = b"^"
+    repetition: bytes = b"~"
+    escape: bytes = b"\\"
+    subcomponent: bytes = b"&"
+    declared: bytes = b"^~\\&"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What every segment needs to read itself. Shared, without a way back to the message (no reference cycle)."""
+
+    raw: bytes
+    separators: Separators
+    encoding: str
+
+
+class Segment:
+    """One segment: `raw[start:end]`, line end left out.
+
+    `name` is "" for a line that is not a segment (its bytes may be anything, so they never serve as a name).
+    `occurrence` counts the segments of that name from 1; `index` is the position in the message from 0.
+    Fields, repetitions, components and sub-components are numbered from 1, as in HL7.
+    """
+
+    __slots__ = ("_fields", "_wire", "end", "index", "name", "occurrence", "start")
+
+    def __init__(self, wire: Wire, name: str, start: int, end: int, occurrence: int, index: int) -> None:
+        self._wire = wire
+        self.name = name
+        self.start = start
+        self.end = end
+        self.occurrence = occurrence
+        self.index = index
+        self._fields: list[tuple[int, int]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Segment {self.name or '?'} {self.occurrence}>"
+
+    @property
+    def raw(self) -> bytes:
+        """The segment's bytes (a copy: not for segments that carry a document)."""
+        return self._wire.raw[self.start : self.end]
+
+    def place(
+        self,
+        field: int | None = None,
+        rep: int | None = None,
+        comp: int | None = None,
+        sub: int | None = None,
+    ) -> Place:
+        """This segment, or a part of it, as ERR-2 names it."""
+        return Place(self.name, self.occurrence, field, rep, comp, sub)
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        fields = self._fields
+        if fields is None:
+            find = self._wire.raw.find
+            sep = self._wire.separators.field
+            fields = []
+            position, end = self.start, self.end
+            while (i := find(sep, position, end)) >= 0:
+                fields.append((position, i))
+                position = i + 1
+            fields.append((position, end))
+            if self.name == "MSH":
+                fields.insert(1, (self.start + 3, self.start + 4))
+            self._fields = fields
+        return fields
+
+    @property
+    def field_count(self) -> int:
+        """Number of the last field present (trailing empty ones included)."""
+        return len(self._bounds()) - 1
+
+    def field(self, field: int) -> bytes:
+        """The bytes of a field as sent, separators and escapes included; empty when absent."""
+        fields = self._bounds()
+        if field >= len(fields):
+            return b""
+        start, end = fields[field]
+        return self._wire.raw[start:end]
+
+    def has(self, field: int) -> bool:
+        """True when the field holds something other than blanks, separators or the HL7 null (`""`)."""
+        fields = self._bounds()
+        if field >= len(fields):
+            return False
+        start, end = fields[field]
+        if end - start > 256:
+            return True
+        s = self._wire.separators
+        # MSH-1 and MSH-2 are made of the separators themselves.
+        if self.name == "MSH" and field <= 2:
+            return end > start
+        content = self._wire.raw[start:end].strip(s.component + s.repetition + s.subcomponent + b" ")
+        return content not in (b"", b'""')
+
+    def repetitions(self, field: int) -> int:
+        """Number of repetitions of a field; 0 when it is empty or absent."""
+        fields = self._bounds()
+        if field >= len(fields):
+            return 0
+        start, end = fields[field]
+        if start == end:
+            return 0
+        return self._wire.raw.count(self._wire.separators.repetition, start, end) + 1
+
+    def _repetition(self, field: int, rep: int) -> tuple[int, int] | None:
+        """Bounds of a repetition. For the first one the end is that of the field: `_piece` stops at the separator."""
+        fields = self._bounds()
+        if field >= len(fields):
+            return None
+        start, end = fields[field]
+        raw, sep = self._wire.raw, self._wire.separators.repetition
+        for _ in range(rep - 1):
+            i = raw.find(sep, start, end)
+            if i < 0:
+                return None
+            start = i + 1
+        return start, end
+
+    def _component(self, field: int, rep: int, comp: int) -> tuple[int, int] | None:
+        """Bounds of a component; the repetition separator is looked for only as far as needed."""
+        bounds = self._repetition(field, rep)
+        if bounds is None:
+            return None
+        start, end = bounds
+        raw, separators = self._wire.raw, self._wire.separators
+        for n in range(1, comp + 1):
+            i = raw.find(separators.component, start, end)
+            stop = end if i < 0 else i
+            cut = raw.find(separators.repetition, start, stop)
+            if cut >= 0:
+                return (start, cut) if n == comp else None
+            if n == comp:
+                return start, stop
+            if i < 0:
+                return None
+            start = i + 1
+        return None
+
+    def locate(self, field: int, component: int = 1, rep: int = 1) -> tuple[int, int]:
+        """(offset, length) in the message's bytes of a component, as sent; length 0 when it is absent."""
+        bounds = self._component(field, rep, component)
+        if bounds is None:
+            return self.end, 0
+        return bounds[0], bounds[1] - bounds[0]
+
+    def text(self, field: int, rep: int = 1, comp: int = 1, sub: int = 1) -> str:
+        """A sub-component as text: decoded and unescaped, blanks kept; "" when absent.
+
+        MSH-1 and MSH-2 are given as sent. Bytes that the charset cannot decode show as lone surrogates
+        (`Message.undecodable` reports them).
+        """
+        if self.name == "MSH" and field <= 2:
+            return self.field(field).decode("latin-1")
+        bounds = self._component(field, rep, comp)
+        if bounds is None:
+            return ""
+        start, end = bounds
+        if start == end:
+            return ""
+        raw, sep = self._wire.raw, self._wire.separators.subcomponent
+        for n in range(1, sub + 1):
+            i = raw.find(sep, start, end)
+            if n == sub:
+                end = end if i < 0 else i
+            elif i < 0:
+                return ""
+            else:
+                start = i + 1
+        content = raw[start:end]
+        text = content.decode(self._wire.encoding, "surrogateescape")
+        return unescape(text, self._wire) if self._wire.separators.escape in content else text
+
+    def value(self, field: int, rep: int = 1, comp: int = 1, sub: int = 1) -> str:
+        """`text` without surrounding blanks; the HL7 null (`""`) reads as ""."""
+        text = self.text(field, rep, comp, sub).strip()
+        return "" if text == '""' else text
+
+
+def unescape(text: str, wire: Wire) -> str:
+    r"""`text` with HL7 escapes resolved: `\F\ \S\ \T\ \R\ \E\ \X..\ \.br\` (a line feed), `\H\ \N\` (nothing).
+
+    Others (`\Z..\`, `\C..\`, formatting commands) and lone escape characters stay as they are.
+    """
+    s = wire.separators
+    plain = {
+        "F": s.field.decode("latin-1"),
+        "S": s.component.decode("latin-1"),
+        "T": s.subcomponent.decode("latin-1"),
+        "R": s.repetition.decode("latin-1"),
+        "E": s.escape.decode("latin-1"),
+        "H": "",
+        "N": "",
+        ".br": "\n",
+    }
+    mark = s.escape.decode("latin-1")
+    parts = text.split(mark)
+    out = [parts[0]]
+    i = 1
+    while i < len(parts):
+        code = parts[i]
+        if i + 1 == len(parts):
+            out.append(mark + code)
+            break
+        found = plain.get(code)
+        if found is None and code[:1] == "X" and _HEX.fullmatch(code, 1):
+            found = bytes.fromhex(code[1:]).decode(wire.encoding, "surrogateescape")
+        if found is None:
+            # Not an escape: the mark is content, and the next mark may open one.
+            out.append(mark + code)
+            i += 1
+        else:
+            out.append(found + parts[i + 1])
+            i += 2
+    return "".join(out)
+
+
+def escape(text: str, separators: Separators) -> str:
+    r"""`text` as it may stand in a field: separators escaped, line breaks as `\.br\`, other controls left out."""
+    mark = separators.escape.decode("latin-1")
+    table = {
+        separators.escape: f"{mark}E{mark}",
+        separators.field: f"{mark}F{mark}",
+        separators.component: f"{mark}S{mark}",
+        separators.subcomponent: f"{mark}T{mark}",
+        separators.repetition: f"{mark}R{mark}",
+    }
+    marks: dict[int, str] = {ord(k): v for k, v in table.items()}
+    marks |= dict.fromkeys(range(32), "")
+    marks[0x0A] = f"{mark}.br{mark}"
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(marks)
+
+
+class Message:
+    """An HL7 v2 message as received. Build with `Message.parse`."""
+
+    __slots__ = ("_wire", "charset", "line_ends", "msh", "raw", "segments")
+
+    def __init__(
+        self, wire: Wire, segments: tuple[Segment, ...], charset: str, line_ends: frozenset[str]
+    ) -> None:
+        self._wire = wire
+        self.raw = wire.raw
+        self.segments = segments
+        self.msh = segments[0]
+        self.charset = charset
+        """MSH-18 as sent (first repetition)."""
+        self.line_ends = line_ends
+        """Line ends seen: `CR`, `LF`, `CRLF`."""
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Message:
+        """Read a frame's payload. Raises `MessageUnreadable` when MSH-1 and MSH-2 cannot be read."""
+        begin = 0
+        if raw.startswith(_BOM):
+            begin = len(_BOM)
+        while raw[begin : begin + 1] in (b"\r", b"\n", b" ", b"\t"):
+            begin += 1
+        separators = _separators(raw, begin)
+        lines, line_ends = _lines(raw, begin)
+        # The charset stands in the message itself: MSH-18 is ASCII in every charset of table 0211.
+        probe = Segment(Wire(raw, separators, "latin-1"), "MSH", *lines[0], 1, 0)
+        charset = probe.value(18)
+        wire = Wire(raw, separators, CHARSETS.get(charset.upper(), "utf-8"))
+        counts: dict[str, int] = {}
+        segments = []
+        for start, end in lines:
+            after = raw[start + 3 : start + 4] if start + 3 < end else separators.field
+            name = ""
+            if after == separators.field and _NAME.fullmatch(raw, start, min(start + 3, end)):
+                name = raw[start : start + 3].decode("ascii")
+            counts[name] = counts.get(name, 0) + 1
+            segments.append(Segment(wire, name, start, end, counts[name], len(segments)))
+        return cls(wire, tuple(segments), charset, line_ends)
+
+    @property
+    def separators(self) -> Separators:
+        """MSH-1 and MSH-2."""
+        return self._wire.separators
+
+    @property
+    def encoding(self) -> str:
+        """The Python codec in use; UTF-8 when MSH-18 is empty or not known."""
+        return self._wire.encoding
+
+    @property
+    def charset_known(self) -> bool:
+        """True when MSH-18 is empty or a charset that can be read."""
+        return self.charset.upper() in CHARSETS
+
+    def all(self, name: str) -> list[Segment]:
+        """The segments of that name, in order."""
+        return [s for s in self.segments if s.name == name]
+
+    def first(self, name: str) -> Segment | None:
+        """The first segment of that name."""
+        return next((s for s in self.segments if s.name == name), None)
+
+    def undecodable(self) -> list[Place]:
+        r"""Where bytes (or `\X..\` escapes) are not text in the declared charset: the first place of each segment."""
+        places: dict[int, Place] = {}
+        for offset in (*self._bad_bytes(), *self._bad_escapes()):
+            segment = next(s for s in reversed(self.segments) if s.start <= offset or s.index == 0)
+            if segment.index not in places:
+                places[segment.index] = self._place_of(segment, offset)
+        return [places[i] for i in sorted(places)]
+
+    def _place_of(self, segment: Segment, offset: int) -> Place:
+        if not segment.name:
+            return Place("MSH")
+        for number, (start, end) in enumerate(segment._bounds()):
+            if number and start <= offset < end:
+                return segment.place(number)
+        return segment.place()
+
+    def _bad_bytes(self) -> Iterator[int]:
+        if self.encoding.startswith("iso8859") or self.raw.isascii():
+            return
+        view = memoryview(self.raw)
+        decode = codecs.utf_8_decode if self.encoding == "utf-8" else codecs.ascii_decode
+        position = 0
+        while position < len(view):
+            stop = min(position + _DECODE_SLICE, len(view))
+            try:
+                if decode is codecs.utf_8_decode:
+                    # In slices, so that a large document is never held twice; a cut character waits for the next.
+                    used = codecs.utf_8_decode(view[position:stop], "strict", stop == len(view))[1]
+                else:
+                    used = codecs.ascii_decode(view[position:stop], "strict")[1]
+                position += used
+            except UnicodeDecodeError as e:
+                bad = position + e.start
+                yield bad
+                position = next((s.end for s in self.segments if s.end > bad), len(view))
+
+    def _bad_escapes(self) -> Iterator[int]:
+        mark = self.separators.escape
+        opening = re.compile(re.escape(mark) + rb"X((?:[0-9A-Fa-f]{2})+)" + re.escape(mark))
+        for segment in self.segments[1:]:
+            if self.raw.find(mark, segment.start, segment.end) < 0:
+                continue
+            for found in opening.finditer(self.raw, segment.start, segment.end):
+                try:
+                    bytes.fromhex(found[1].decode("ascii")).decode(self.encoding)
+                except UnicodeDecodeError:
+                    yield found.start()
+                    break
+
+    # --- header, as sent ------------------------------------------------------------------------------------------
+
+    @property
+    def type(self) -> str:
+        """MSH-9.1."""
+        return self.msh.value(9)
+
+    @property
+    def event(self) -> str:
+        """MSH-9.2."""
+        return self.msh.value(9, comp=2)
+
+    @property
+    def structure(self) -> str:
+        """MSH-9.3."""
+        return self.msh.value(9, comp=3)
+
+    @property
+    def control_id(self) -> str:
+        """MSH-10."""
+        return self.msh.value(10)
+
+    @property
+    def processing_id(self) -> str:
+        """MSH-11.1."""
+        return self.msh.value(11)
+
+    @property
+    def version(self) -> str:
+        """MSH-12.1."""
+        return self.msh.value(12)
+
+    @property
+    def sending_application(self) -> str:
+        """MSH-3.1."""
+        return self.msh.value(3)
+
+    @property
+    def sending_facility(self) -> str:
+        """MSH-4.1."""
+        return self.msh.value(4)
+
+    @property
+    def receiving_application(self) -> str:
+        """MSH-5.1."""
+        return self.msh.value(5)
+
+    @property
+    def receiving_facility(self) -> str:
+        """MSH-6.1."""
+        return self.msh.value(6)
+
+
+def _separators(raw: bytes, begin: int) -> Separators:
+    """MSH-1 and MSH-2. Raises `MessageUnreadable`."""
+    if raw[begin : begin + 3] != b"MSH":
+        raise MessageUnreadable("the message does not begin with MSH")
+    field = raw[begin + 3 : begin + 4]
+    # MSH-2 has at most five characters (2.7 adds a truncation character).
+    declared = raw[begin + 4 : begin + 10].split(field or b"|")[0].rstrip(b"\r\n")
+    marks = [declared[i : i + 1] for i in range(min(4, len(declared)))]
+    taken = [field, *marks]
+    if (
+        not marks
+        or len(declared) > 5
+        or len(set(taken)) != len(taken)
+        or any(not m or m.isalnum() or not 0x20 < m[0] < 0x7F for m in taken)
+    ):
+        raise MessageUnreadable("the separators of MSH-1 and MSH-2 cannot be read")
+    usual = [b"^", b"~", b"\\", b"&"]
+    for standard in usual[len(marks) :]:
+        # A separator that MSH-2 does not give must not be read where another one already means something else.
+        marks.append(standard if standard not in [field, *marks] else b"\x00")
+    return Separators(field, marks[0], marks[1], marks[2], marks[3], declared)
+
+
+def _lines(raw: bytes, begin: int) -> tuple[list[tuple[int, int]], frozenset[str]]:
+    """Bounds of the lines that are not blank, and the kinds of line ends met. CR, LF and CRLF all end a segment."""
+    lines: list[tuple[int, int]] = []
+    ends: set[str] = set()
+    position, size = begin, len(raw)
+    find = raw.find
+    # Each kind of line end is searched once over the bytes: a large document is walked twice, never more.
+    cr, lf = find(b"\r", begin), find(b"\n", begin)
+    while position < size:
+        if cr >= 0 and (lf < 0 or cr < lf):
+            stop = cr
+            cr = find(b"\r", stop + 1)
+            if lf == stop + 1:
+                ends.add("CRLF")
+                following = lf + 1
+                lf = find(b"\n", following)
+            else:
+                ends.add("CR")
+                following = stop + 1
+        elif lf >= 0:
+            ends.add("LF")
+            stop = lf
+            following = lf + 1
+            lf = find(b"\n", following)
+        else:
+            stop = following = size
+        if stop - position > 64 or raw[position:stop].strip():
+            lines.append((position, stop))
+        position = following
+    return lines, frozenset(ends)
