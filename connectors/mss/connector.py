@@ -1,0 +1,210 @@
+"""The MSSanté connector: one mail per recipient, prepared before the ACK, sent after it.
+
+Purpose: `create(context) -> Connector` for the entry point `mss`.
+Guarantee: `prepare` touches nothing outside; `deliver` sends the same bytes, Message-ID and ENVID at every
+attempt. The only window for a second mail is between the operator's answer to the final dot and the journal's
+commit (or that answer lost on the way): SMTP has no question to ask afterwards, so `reconcile` says "send
+again" and the second mail is the same mail (docstring of `reconcile`).
+Fails: `ConfigurationFault` from `create` and `start`, with everything that is wrong; nothing else by refusal.
+Source: spec/mssante.md §1; docs of the port: connectors/port.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from connectors.mss import mail, preparing
+from connectors.mss.addresses import read_white_list
+from connectors.mss.pdf_copy import NoPdf
+from connectors.mss.plan import MailPlan, from_json, to_json
+from connectors.mss.settings import MssSettings, load
+from connectors.mss.smtp import Envelope, SmtpPool, transparent
+from connectors.port import (
+    Accepted,
+    ConnectorContext,
+    DeliveryJob,
+    Outcome,
+    OutcomeClass,
+    PlannedDelivery,
+    Predecessor,
+    Preparation,
+    Refused,
+    Report,
+    Unavailable,
+    Verdict,
+)
+from gateway.errors import ConfigurationFault, GatewayBug
+from gateway.hl7.transmission import Action, Transmission
+from gateway.rules import Findings, RuleBook
+
+_INLINE = 1_000_000
+"""Documents up to this many bytes in all are prepared in the event loop (2 ms); above, in a thread."""
+
+
+def create(context: ConnectorContext) -> MssConnector:
+    """The connector for the `[connectors.mss]` table of `context`. Raises `ConfigurationFault`."""
+    return MssConnector(load(context.settings, context.base_dir), context.software_version)
+
+
+class MssConnector:
+    """A destination of the port (`connectors.port.Connector`): mails to MSSanté addresses."""
+
+    name = "mss"
+    rule_tables = (Path(__file__).parent / "rules.toml",)
+
+    def __init__(self, settings: MssSettings, software_version: str) -> None:
+        self.settings = settings
+        self._version = software_version
+        self._book: RuleBook | None = None
+        self._pool: SmtpPool | None = None
+        self._white_list: frozenset[str] | None = None
+        self._certificate: x509.Certificate | None = None
+
+    def use(self, book: RuleBook) -> None:
+        """Receive the complete rule book."""
+        self._book = book
+
+    def wants(self, transmission: Transmission) -> bool:
+        """DESTMSSANTEPS or DESTMSSANTEPAT is Y."""
+        return transmission.flags.dest_mssante_ps or transmission.flags.dest_mssante_pat
+
+    async def start(self) -> None:
+        """Read certificates, secret and white list. Raises `ConfigurationFault` with all problems."""
+        problems: list[str] = []
+        settings = self.settings
+        tls: ssl.SSLContext | None = None
+        secret = ""
+        try:
+            tls = await asyncio.to_thread(_tls_context, settings)
+            if settings.client_cert is not None:
+                self._certificate = x509.load_pem_x509_certificate(
+                    await asyncio.to_thread(settings.client_cert.read_bytes)
+                )
+        except (OSError, ssl.SSLError, ValueError) as e:
+            problems.append(f"ca_bundle, client_cert or client_key: {type(e).__name__}")
+        if settings.secret_file is not None:
+            try:
+                secret = (await asyncio.to_thread(settings.secret_file.read_text, "utf-8")).strip("\r\n")
+            except (OSError, UnicodeDecodeError) as e:
+                problems.append(f"secret_file: {type(e).__name__}")
+        if settings.white_list is not None:
+            try:
+                self._white_list = await asyncio.to_thread(read_white_list, settings.white_list)
+            except ConfigurationFault as e:
+                problems.append(str(e))
+        if problems:
+            raise ConfigurationFault("connectors.mss: " + "; ".join(problems))
+        self._pool = SmtpPool(settings, tls, secret)
+
+    async def stop(self) -> None:
+        """End the idle sessions."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    async def prepare(self, preparation: Preparation) -> Verdict:
+        """The pre-transaction: one `PlannedDelivery` per recipient mailbox, or every reason against."""
+        if self._book is None:
+            raise GatewayBug("the mss connector has no rule book")
+        if self._certificate is not None and not _valid_at(self._certificate, preparation.now):
+            return Unavailable("Le certificat de la messagerie MSSanté de l'établissement n'est pas valide.")
+        arguments = (preparation, self.settings, self._book, self._white_list, self._version)
+        if sum(len(d.content) for d in preparation.documents) > _INLINE:
+            plans, findings = await asyncio.to_thread(_prepare, *arguments)
+        else:
+            plans, findings = _prepare(*arguments)
+        if findings.rejects:
+            return Refused(tuple(findings))
+        uids = tuple(d.uid for d in preparation.documents)
+        return Accepted(
+            tuple(PlannedDelivery(plan.recipient, uids, to_json(plan)) for plan in plans), tuple(findings)
+        )
+
+    async def deliver(self, job: DeliveryJob) -> Outcome:
+        """Build the mail of the plan and give it to the operator, in one SMTP transaction.
+
+        A deletion for a recipient who never got the document is done without a mail: it would bring the
+        document to somebody who does not have it.
+        """
+        if self._pool is None:
+            raise GatewayBug("the mss connector is not started")
+        plan = from_json(job.plan)
+        first = job.predecessor is Predecessor.NOT_DELIVERED
+        if first and plan.action is Action.DELETE:
+            label = "Document jamais transmis à ce destinataire : rien à supprimer"
+            return Outcome(OutcomeClass.SUCCESS, "250", label, {"sent": False})
+        async with self._pool.slot():
+            contents = []
+            for planned, stored in zip(plan.documents, job.documents, strict=True):
+                if planned.uid != stored.uid or planned.sha256 != stored.sha256:
+                    raise GatewayBug("the journal gives other documents than the plan's")
+                contents.append(await stored.read())
+            message = await asyncio.to_thread(_build, plan, contents, first)
+            contents.clear()
+            notify = "SUCCESS,FAILURE,DELAY" if plan.ask_reception else "FAILURE"
+            envelope = Envelope(plan.sender, plan.recipient, plan.envid, notify)
+            return await self._pool.send(envelope, message)
+
+    async def reconcile(self, job: DeliveryJob) -> Outcome:
+        """TRANSIENT: SMTP cannot be asked what became of a mail.
+
+        The window: the operator took the final dot and its answer did not reach us. The mail is then sent
+        again with the same bytes, Message-ID, ENVID and uniqueId, which the receiving software knows as a
+        duplicate.
+        """
+        return Outcome(OutcomeClass.TRANSIENT, "442", "Issue inconnue : même courriel envoyé de nouveau")
+
+    def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
+        """ZAM^Z02 for a finished mail, when ACK_RECEPTION was Y (`zam_on = "acceptance"`)."""
+        made = from_json(plan)
+        if not made.ask_reception:
+            return None
+        return Report(
+            event="Z02",
+            accepted=outcome.outcome is OutcomeClass.SUCCESS,
+            recipient=job_recipient,
+            recipient_id=made.recipient_id,
+            code=outcome.code,
+            label=outcome.label,
+        )
+
+
+def _prepare(
+    preparation: Preparation,
+    settings: MssSettings,
+    book: RuleBook,
+    white_list: frozenset[str] | None,
+    version: str,
+) -> tuple[list[MailPlan], Findings]:
+    return preparing.prepare(preparation, settings, book, white_list=white_list, version=version)
+
+
+def _build(plan: MailPlan, contents: list[bytes], first: bool) -> bytes:
+    """The mail in its wire form. Runs in a thread."""
+    body = plan.first_body if first else plan.body
+    try:
+        return transparent(mail.build(plan, body, preparing.attachments(plan, contents, first=first)))
+    except NoPdf as e:
+        raise GatewayBug(f"a PDF copy that prepare accepted cannot be read: {e}") from None
+
+
+def _tls_context(settings: MssSettings) -> ssl.SSLContext | None:
+    """TLS >= 1.2 with the trusted authorities and our certificate; None without TLS."""
+    if settings.tls == "none":
+        return None
+    context = ssl.create_default_context(cafile=str(settings.ca_bundle) if settings.ca_bundle else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.client_cert is not None and settings.client_key is not None:
+        # an encrypted key must fail here, not ask a terminal for its pass phrase
+        context.load_cert_chain(settings.client_cert, settings.client_key, password=lambda: "")
+    return context
+
+
+def _valid_at(certificate: x509.Certificate, now: datetime) -> bool:
+    moment = now.astimezone(UTC)
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc

@@ -1,0 +1,213 @@
+"""Settings of the MSSanté connector: the `[connectors.mss]` table, checked once.
+
+Purpose: one frozen, typed object for the whole room; nothing else reads the raw table.
+Guarantee: `load` reports every problem of the table at once, by field name, never by value (a value may be a
+secret).
+Fails: `ConfigurationFault`.
+Source: spec/mssante.md §1.2 (sender, X-MSS-NIL), §1.3 (transport, authentication), §1.2 "Size", §1.5
+(README.TXT).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from connectors.mss.addresses import is_address
+from gateway.errors import ConfigurationFault
+
+OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+
+
+class Timeouts(BaseModel):
+    """Seconds allowed to each phase of an SMTP session (RFC 5321 §4.5.3.2 asks for minutes: a short `reply`
+    turns slow successes into uncertain deliveries, and those into possible second mails)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect: float = Field(default=15.0, gt=0)
+    """TCP, greeting, TLS handshake, EHLO and AUTH, each."""
+    command: float = Field(default=60.0, gt=0)
+    """MAIL, RCPT, DATA, RSET, each."""
+    body: float = Field(default=600.0, gt=0)
+    """The whole upload after 354."""
+    reply: float = Field(default=600.0, gt=0)
+    """The answer to the final dot."""
+
+
+class Bodies(BaseModel):
+    """Default texts of a mail, used when the message has no CORPSMAIL. `{document}` is the document's label.
+
+    On a replacement and a deletion a text is compulsory (volet Transmission v2.1, mapping MSS).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    submit: str = (
+        "Bonjour,\n\nVous trouverez en pièce jointe un document de santé : {document}.\n\n"
+        "Ce message a été envoyé automatiquement par l'établissement.\n"
+    )
+    replace: str = (
+        "Bonjour,\n\nVous trouverez en pièce jointe un document de santé : {document}.\n"
+        "Il annule et remplace la version qui vous a été transmise précédemment.\n\n"
+        "Ce message a été envoyé automatiquement par l'établissement.\n"
+    )
+    delete: str = (
+        "Bonjour,\n\nLe document de santé joint ({document}), qui vous a été transmis précédemment, doit "
+        "être supprimé : merci de le retirer du dossier du patient.\n\n"
+        "Ce message a été envoyé automatiquement par l'établissement.\n"
+    )
+
+    @field_validator("submit", "replace", "delete")
+    @classmethod
+    def _fills(cls, text: str) -> str:
+        try:
+            text.format(document="")
+        except (KeyError, IndexError, ValueError) as e:
+            raise ValueError("only {document} may stand between braces") from e
+        return text
+
+
+class Organisation(BaseModel):
+    """Who sends, as README.TXT and INDEX.HTM of the archive show it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    id: str = ""
+    """National identifier of the structure (FINESS with its type prefix)."""
+    address: str = ""
+    phone: str = ""
+
+
+class Software(BaseModel):
+    """The product named in README.TXT."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "segur-gateway"
+    version: str = ""
+    """Empty: the version of the running gateway."""
+    editor: str = "segur-gateway"
+
+
+class MssSettings(BaseModel):
+    """The `[connectors.mss]` table. Relative paths start from the settings' folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=587, ge=1, le=65535)
+    tls: Literal["none", "starttls", "implicit"] = "starttls"
+    ca_bundle: Path | None = None
+    """PEM of the only authorities trusted (IGC-Santé, gamme Élémentaire Organisation); none: the system's."""
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    auth: Literal["none", "plain", "login", "external"] = "none"
+    user: str = ""
+    secret_file: Path | None = None
+    ehlo_name: str = ""
+    """Name given in EHLO; empty: the domain of `from_address`."""
+
+    from_address: str
+    """The applicative mailbox of the gateway: From, Return-Path and Disposition-Notification-To."""
+    from_name: str = Field(default="", max_length=60)
+    product_reference: str = ""
+    """X-MSS-NIL, given by Convergence; left out of the mail while empty."""
+
+    size_limits: dict[str, int] = Field(default_factory=lambda: {"patient.mssante.fr": 25_000_000})
+    """Largest whole mail in bytes, by domain of the recipient."""
+    default_size_limit: int | None = Field(default=None, gt=0)
+    """For the other domains; none: only the operator's own SIZE counts, at delivery."""
+    white_list: Path | None = None
+    """File `listeblanchemssante.xml`; none: domains are not checked."""
+
+    timeouts: Timeouts = Timeouts()
+    connections: int = Field(default=4, ge=1, le=64)
+    """Most SMTP connections at a time."""
+    idle: float = Field(default=30.0, ge=0)
+    """Seconds an unused connection is kept open."""
+
+    bodies_ps: Bodies = Bodies()
+    bodies_patient: Bodies = Bodies()
+    organisation: Organisation = Organisation()
+    software: Software = Software()
+    source_oid: str
+    """OID of this gateway: XDSSubmissionSet.sourceId."""
+    default_patient_class: Literal["E", "I", "N", "O", "R"] = "N"
+    """PV1-2 supposed when an ORU has no PV1: it gives XDSSubmissionSet.contentTypeCode."""
+    zam_on: Literal["acceptance"] = "acceptance"
+    """What makes a ZAM^Z02: the operator's answer to the mail."""
+
+    @field_validator("ca_bundle", "client_cert", "client_key", "secret_file", "white_list")
+    @classmethod
+    def _absolute(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        base = (info.context or {}).get("base_dir")
+        return path if path is None or base is None else Path(base) / path
+
+    @field_validator("from_address")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if not is_address(text):
+            raise ValueError("not a mail address")
+        return text
+
+    @field_validator("source_oid")
+    @classmethod
+    def _oid(cls, text: str) -> str:
+        if not OID.fullmatch(text) or len(text) > 64:
+            raise ValueError("not an OID of at most 64 characters")
+        return text
+
+    @field_validator("size_limits")
+    @classmethod
+    def _domains(cls, limits: dict[str, int]) -> dict[str, int]:
+        if any(limit <= 0 for limit in limits.values()):
+            raise ValueError("a size limit must be positive")
+        return {domain.lower(): limit for domain, limit in limits.items()}
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        problems = []
+        if (self.client_cert is None) != (self.client_key is None):
+            problems.append("client_cert and client_key go together")
+        if self.client_cert is not None and self.tls == "none":
+            problems.append("client_cert needs tls")
+        if self.auth in ("plain", "login"):
+            if not self.user or self.secret_file is None:
+                problems.append("auth plain and login need user and secret_file")
+            if self.tls == "none" and self.host not in ("127.0.0.1", "::1", "localhost"):
+                problems.append("auth plain and login need tls outside loopback")
+        if self.auth == "external" and self.client_cert is None:
+            problems.append("auth external needs client_cert")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def size_limit(self, domain: str) -> int | None:
+        """Largest mail in bytes for `domain` (lower case), or None."""
+        return self.size_limits.get(domain, self.default_size_limit)
+
+
+def load(table: Mapping[str, Any], base_dir: Path) -> MssSettings:
+    """The settings of `table`; raises `ConfigurationFault` with every problem."""
+    try:
+        return MssSettings.model_validate(dict(table), context={"base_dir": base_dir})
+    except ValidationError as e:
+        problems = (
+            f"{'.'.join(str(part) for part in p['loc']) or 'connectors.mss'}: {p['msg']}"
+            for p in e.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationFault("connectors.mss: " + "; ".join(problems)) from None

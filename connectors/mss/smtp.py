@@ -1,0 +1,338 @@
+"""The SMTP dialogue: a small pool of sessions, one transaction per mail. I/O at the edge.
+
+Purpose: give a ready message to the operator and say what became of it.
+Guarantee: after a session reports anything but an answer to the final dot, it is known whether that dot was
+sent: a fault before it is TRANSIENT (nothing can have been accepted), a fault after it is UNCERTAIN. A
+session that saw any fault is never used again. The event loop is never held: the body goes out in slices,
+with flow control.
+Fails: never for a fault of the network or of the server; it returns an `Outcome`.
+Source: RFC 5321, 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH); spec/mssante.md §1.3, §1.9.
+
+aiosmtplib speaks the dialogue. Only the upload after 354 is done here: the library's `data()` cannot tell a
+cut before the final dot from one after it, drops a refusal that comes during the upload, and writes the whole
+body at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+
+from connectors.mss.replies import Phase, of_reply, of_tls_fault, outcome
+from connectors.mss.settings import MssSettings
+from connectors.port import Outcome, OutcomeClass
+
+_SLICE = 65536
+_XTEXT = re.compile(r"[^!-*,-<>-~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who, to whom, and the reports asked for. Addresses have passed `addresses.is_address`."""
+
+    sender: str
+    recipient: str
+    envid: str
+    notify: str
+    """NOTIFY of RFC 3461: `SUCCESS,FAILURE,DELAY` or `FAILURE`."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """An open, greeted and authenticated session."""
+
+    smtp: aiosmtplib.SMTP
+    protocol: SMTPProtocol
+    writer: asyncio.StreamWriter
+    """Kept as long as the session: a StreamWriter closes its transport when it is collected."""
+    last_used: float = 0.0
+
+
+class _Broken(Exception):
+    """The session cannot go on; `outcome` says what that means for the mail."""
+
+    def __init__(self, result: Outcome) -> None:
+        super().__init__(result.code)
+        self.outcome = result
+
+
+def xtext(text: str) -> str:
+    """RFC 3461 §4: `+`, `=`, blanks and anything outside printable ASCII as `+HH`."""
+    return _XTEXT.sub(lambda m: "".join(f"+{byte:02X}" for byte in m[0].encode("utf-8")), text)
+
+
+def transparent(message: bytes) -> bytes:
+    """RFC 5321 §4.5.2: a dot before every line that starts with one. Our mails have none, so nothing is
+    copied."""
+    if message.startswith(b"."):
+        message = b"." + message
+    return message.replace(b"\r\n.", b"\r\n..") if b"\r\n." in message else message
+
+
+class SmtpPool:
+    """At most `settings.connections` sessions with the operator, kept open for `settings.idle` seconds."""
+
+    def __init__(self, settings: MssSettings, tls: ssl.SSLContext | None, secret: str) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._secret = secret
+        self._slots = asyncio.Semaphore(settings.connections)
+        self._idle: list[_Session] = []
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """The right to one session. Taken before a mail is built, so that waiting mails hold no memory."""
+        async with self._slots:
+            yield
+
+    async def close(self) -> None:
+        """End the idle sessions politely."""
+        while self._idle:
+            session = self._idle.pop()
+            try:
+                await session.smtp.quit(timeout=1.0)
+            except (aiosmtplib.SMTPException, OSError):
+                pass
+            finally:
+                _abort(session)
+
+    async def send(self, envelope: Envelope, message: bytes) -> Outcome:
+        """One transaction, inside a `slot`. `message` is in its wire form (`transparent`), ends with CRLF."""
+        session = self._take()
+        if session is not None:
+            result = await self._run(session, envelope, message, reused=True)
+            if result is not None:
+                return result
+            # the operator had closed it meanwhile: nothing of this mail was said yet
+        opened = await self._open()
+        if isinstance(opened, Outcome):
+            return opened
+        result = await self._run(opened, envelope, message, reused=False)
+        assert result is not None
+        return result
+
+    # --- sessions
+    # ---------------------------------------------------------------------------------------------
+
+    def _take(self) -> _Session | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            session = self._idle.pop()
+            if session.smtp.is_connected and now - session.last_used < self._settings.idle:
+                return session
+            _abort(session)
+        return None
+
+    def _give_back(self, session: _Session) -> None:
+        session.last_used = asyncio.get_running_loop().time()
+        self._idle.append(session)
+
+    async def _open(self) -> _Session | Outcome:
+        """A new session, or the outcome of not getting one."""
+        s = self._settings
+        smtp = aiosmtplib.SMTP(
+            hostname=s.host,
+            port=s.port,
+            use_tls=s.tls == "implicit",
+            start_tls=False,
+            tls_context=self._tls,
+            timeout=s.timeouts.connect,
+            local_hostname=s.ehlo_name or s.from_address.rpartition("@")[2],
+        )
+        try:
+            await smtp.connect()
+            await smtp.ehlo()
+            if s.tls == "starttls":
+                if not smtp.supports_extension("starttls"):
+                    smtp.close()
+                    # never in clear: an operator always has it, so somebody stands between or the port is
+                    # wrong
+                    return outcome(
+                        OutcomeClass.CONFIGURATION, "502", phase=Phase.CONNECT.value, missing="STARTTLS"
+                    )
+                await smtp.starttls()
+                await smtp.ehlo()
+            await self._authenticate(smtp)
+            protocol, transport = smtp.protocol, smtp.transport
+            if protocol is None or not isinstance(transport, asyncio.WriteTransport):
+                raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        except (aiosmtplib.SMTPException, OSError) as e:
+            smtp.close()
+            return _of_open_fault(e)
+        except BaseException:
+            smtp.close()
+            raise
+        writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
+        return _Session(smtp, protocol, writer)
+
+    async def _authenticate(self, smtp: aiosmtplib.SMTP) -> None:
+        s = self._settings
+        if s.auth == "plain":
+            await smtp.auth_plain(s.user, self._secret)
+        elif s.auth == "login":
+            await smtp.auth_login(s.user, self._secret)
+        elif s.auth == "external":
+            reply = await smtp.execute_command(b"AUTH", b"EXTERNAL", b"=")
+            if reply.code != 235:
+                raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
+
+    # --- one transaction
+    # --------------------------------------------------------------------------------------
+
+    async def _run(
+        self, session: _Session, envelope: Envelope, message: bytes, *, reused: bool
+    ) -> Outcome | None:
+        """The transaction on `session`; None when a reused session proves dead before MAIL was answered."""
+        usable = False
+        try:
+            result, usable = await self._transaction(session, envelope, message)
+        except _Stale as e:
+            return None if reused else e.outcome
+        except _Broken as e:
+            return e.outcome
+        finally:
+            if usable and session.smtp.is_connected:
+                self._give_back(session)
+            else:
+                _abort(session)
+        return result
+
+    async def _transaction(
+        self, session: _Session, envelope: Envelope, message: bytes
+    ) -> tuple[Outcome, bool]:
+        """The outcome, and whether the session can serve again. Raises `_Broken`."""
+        extensions = session.smtp.esmtp_extensions
+        limit = extensions.get("size", "").strip()
+        if limit.isdigit() and 0 < int(limit) < len(message):
+            return outcome(OutcomeClass.PERMANENT, "523", phase=Phase.MAIL.value, limit=int(limit)), True
+        dsn = "dsn" in extensions
+        mail = [b"FROM:<" + envelope.sender.encode("ascii") + b">"]
+        rcpt = [b"TO:<" + envelope.recipient.encode("ascii") + b">"]
+        if "size" in extensions:
+            mail.append(b"SIZE=%d" % len(message))
+        if "8bitmime" in extensions:
+            mail.append(b"BODY=8BITMIME")
+        if dsn:
+            mail += [b"RET=HDRS", b"ENVID=" + xtext(envelope.envid).encode("ascii")]
+            original = b"ORCPT=rfc822;" + xtext(envelope.recipient).encode("ascii")
+            rcpt += [b"NOTIFY=" + envelope.notify.encode("ascii"), original]
+        for phase, words in (
+            (Phase.MAIL, (b"MAIL", *mail)),
+            (Phase.RCPT, (b"RCPT", *rcpt)),
+            (Phase.DATA, (b"DATA",)),
+        ):
+            reply = await self._command(session, phase, *words)
+            if phase is Phase.DATA and reply.code == 354:
+                break
+            if phase is Phase.DATA or not 200 <= reply.code < 300:
+                return of_reply(phase, reply.code, reply.message), await self._reset(session)
+        reply = await self._upload(session, message)
+        result = of_reply(Phase.BODY, reply.code, reply.message)
+        if result.outcome is OutcomeClass.SUCCESS:
+            result = Outcome(result.outcome, result.code, result.label, {**result.details, "dsn": dsn})
+        return result, result.outcome is not OutcomeClass.UNCERTAIN
+
+    async def _command(self, session: _Session, phase: Phase, *words: bytes) -> aiosmtplib.SMTPResponse:
+        try:
+            return await session.smtp.execute_command(*words, timeout=self._settings.timeouts.command)
+        except aiosmtplib.SMTPServerDisconnected as e:
+            fault = of_tls_fault(e) or outcome(OutcomeClass.TRANSIENT, "442", phase=phase.value)
+            raise (_Stale if phase is Phase.MAIL else _Broken)(fault) from e
+        except aiosmtplib.SMTPTimeoutError as e:
+            raise _Broken(outcome(OutcomeClass.TRANSIENT, "441", phase=phase.value)) from e
+        except aiosmtplib.SMTPResponseException as e:
+            # a line that is no SMTP reply
+            raise _Broken(of_reply(phase, e.code)) from e
+
+    async def _reset(self, session: _Session) -> bool:
+        """Forget the transaction under way; True when the session can serve again."""
+        if not session.smtp.is_connected:
+            return False
+        try:
+            return (await self._command(session, Phase.RCPT, b"RSET")).code == 250
+        except _Broken:
+            return False
+
+    async def _upload(self, session: _Session, message: bytes) -> aiosmtplib.SMTPResponse:
+        """The body, the final dot and its answer. Raises `_Broken` with TRANSIENT before the dot, UNCERTAIN
+        after."""
+        timeouts = self._settings.timeouts
+        # reading starts before writing: a server may refuse and close in the middle of the body
+        reply = asyncio.ensure_future(session.protocol.read_response())
+        dot_sent = False
+        code = "442"
+        try:
+            await asyncio.sleep(0)
+            async with asyncio.timeout(timeouts.body):
+                view = memoryview(message)
+                for start in range(0, len(view), _SLICE):
+                    if reply.done():
+                        break
+                    session.writer.write(view[start : start + _SLICE])
+                    await session.writer.drain()
+                else:
+                    dot_sent = True
+                    session.writer.write(b".\r\n")
+                    await session.writer.drain()
+        except TimeoutError:
+            code = "420"
+        except ConnectionError:
+            pass  # the reply, if one came before the cut, is read below
+        else:
+            try:
+                async with asyncio.timeout(timeouts.reply):
+                    await asyncio.wait([reply])
+            except TimeoutError:
+                code = "441"
+        finally:
+            if not reply.done():
+                reply.cancel()
+            elif not reply.cancelled():
+                reply.exception()  # seen: asyncio must not report it again
+        if reply.done() and not reply.cancelled() and reply.exception() is None:
+            answer = reply.result()
+            if dot_sent or answer.code >= 400:
+                if not dot_sent:
+                    # the answer stands, but the session is in the middle of a body
+                    raise _Broken(of_reply(Phase.BODY, answer.code, answer.message))
+                return answer
+        kind = OutcomeClass.UNCERTAIN if dot_sent else OutcomeClass.TRANSIENT
+        raise _Broken(outcome(kind, code, phase=Phase.BODY.value))
+
+
+class _Stale(_Broken):
+    """The session was closed by the server before MAIL was answered."""
+
+
+def _abort(session: _Session) -> None:
+    """Close at once: what is still in the buffer must not go out."""
+    transport = session.smtp.transport
+    if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
+        transport.abort()
+    session.smtp.close()
+
+
+def _of_open_fault(fault: Exception) -> Outcome:
+    """The outcome of a session that could not be opened."""
+    phase = Phase.CONNECT.value
+    tls = of_tls_fault(fault)
+    if tls is not None:
+        return tls
+    if isinstance(fault, aiosmtplib.SMTPResponseException):
+        return of_reply(Phase.CONNECT, fault.code, fault.message)
+    if isinstance(fault, aiosmtplib.SMTPConnectError):
+        cause = fault.__cause__
+        refused = isinstance(cause, ConnectionRefusedError) or "refused" in fault.message.lower()
+        return outcome(OutcomeClass.TRANSIENT, "111" if refused else "101", phase=phase)
+    if isinstance(fault, aiosmtplib.SMTPTimeoutError):
+        return outcome(OutcomeClass.TRANSIENT, "441", phase=phase)
+    if isinstance(fault, aiosmtplib.SMTPServerDisconnected):
+        return outcome(OutcomeClass.TRANSIENT, "442", phase=phase)
+    return outcome(OutcomeClass.TRANSIENT, "101", phase=phase)
