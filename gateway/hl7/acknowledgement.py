@@ -1,13 +1,14 @@
 """The HL7 acknowledgement: built for the DPI, and read when we are the sender.
 
-Purpose: one ACK for one message (volet Transmission v2.1 §ACK): `MSH MSA [{ERR}]`. Pure: time comes in as a value.
+Purpose: one ACK for one message (volet Transmission v2.1 §ACK): `MSH MSA [{ERR}]`. Pure: time comes in as
+a value.
 
-Guarantee: MSH-3 to MSH-6, MSH-10, MSH-11, MSH-12 and MSH-18 of the message come back byte for byte, in the message's
-own separators; one ERR per rejecting finding in an AE or AR, never an ERR in an AA; no patient data beyond what the
-findings' texts hold (none, by rule).
+Guarantee: MSH-3 to MSH-6, MSH-10, MSH-11, MSH-12 and MSH-18 of the message come back byte for byte, in the
+message's own separators; one ERR per rejecting finding in an AE or AR, never an ERR in an AA; no patient
+data beyond what the findings' texts hold (none, by rule).
 
-Fails: `MessageUnreadable` when no ACK can be addressed (`build_for_head`) or when what should be an ACK is none
-(`read`).
+Fails: `MessageUnreadable` when no ACK can be addressed (`build_for_head`) or when what should be an ACK is
+none (`read`).
 Source: spec/hl7-transmission.md §2; HL7 v2.5/2.6 chapter 2 (MSA, ERR).
 """
 
@@ -71,7 +72,9 @@ def timestamp(moment: datetime) -> str:
 
 
 def to_charset(text: str, encoding: str) -> bytes:
-    """`text` in a codec; what the codec lacks is written without its accent or as `?` (labels of ours only)."""
+    """`text` in a codec; what the codec lacks is written without its accent or as `?` (labels of ours
+    only).
+    """
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
@@ -90,8 +93,9 @@ def build(
 ) -> bytes:
     """The ACK of `message`: segments ended by CR, in the message's charset and separators.
 
-    `code`: AA, AE or AR. `findings`: those that reject become ERR segments (never in an AA); warnings are left out.
-    `control_id`: MSH-10 of the ACK. `now`: MSH-7. `extended_err=False` leaves ERR-5, ERR-7 and ERR-8 out.
+    `code`: AA, AE or AR. `findings`: those that reject become ERR segments (never in an AA); warnings are
+    left out. `control_id`: MSH-10 of the ACK. `now`: MSH-7. `extended_err=False` leaves ERR-5, ERR-7 and
+    ERR-8 out.
     """
     if code not in CODES:
         raise GatewayBug(f"no such acknowledgement code: {code}")
@@ -138,8 +142,8 @@ def build_for_head(
 ) -> bytes:
     """The ACK of a message of which only the first bytes are at hand (too long), or whose MSH is cut.
 
-    Only what is complete is used: a field cut by the end of `head` is left out, so MSA-2 is the whole MSH-10 or empty.
-    Raises `MessageUnreadable` when the separators cannot be read: there is nobody to answer.
+    Only what is complete is used: a field cut by the end of `head` is left out, so MSA-2 is the whole
+    MSH-10 or empty. Raises `MessageUnreadable` when the separators cannot be read: there is nobody to answer.
     """
     start = max(head.find(b"MSH"), 0)
     line_end = _LINE_END.search(head, start)

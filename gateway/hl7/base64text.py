@@ -2,10 +2,10 @@
 
 Purpose: bytes of base64 text in, content out, with the one repair that is safe (missing padding). Pure.
 
-Guarantee: content is never guessed. Blanks, line breaks and HL7 escapes of line breaks are not part of base64 and are
-left out; a missing `=` is restored and told (`repaired`); anything else that is not base64 is refused. Large texts
-are decoded in slices of at most 1 MB, so that other threads get their turn, and without a copy of the text when it
-holds no blank.
+Guarantee: content is never guessed. Blanks, line breaks and HL7 escapes of line breaks are not part of
+base64 and are left out; a missing `=` is restored and told (`repaired`); anything else that is not base64
+is refused. Large texts are decoded in slices of at most 1 MB, so that other threads get their turn, and
+without a copy of the text when it holds no blank.
 
 Fails: `BadBase64`.
 Source: RFC 4648 §4; deviations seen in the official samples (spec/hl7-transmission.md §5).
@@ -29,8 +29,8 @@ _ESCAPED_BREAKS = re.compile(rb"\\(?:\.br|[Xx](?:0[DdAa9]|20)+)\\")
 
 
 class BadBase64(BadInput):
-    """Not base64: `reason` is `character` (a foreign character or misplaced padding) or `length` (the number of
-    characters leaves a remainder of 1 by 4: at least one character is lost)."""
+    """Not base64: `reason` is `character` (a foreign character or misplaced padding) or `length` (the
+    number of characters leaves a remainder of 1 by 4: at least one character is lost)."""
 
     def __init__(self, reason: Literal["character", "length"]) -> None:
         super().__init__(f"not base64: {reason}")

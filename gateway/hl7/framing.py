@@ -2,16 +2,16 @@
 
 Purpose: find `<0x0B> payload <0x1C 0x0D>` in whatever pieces the network delivers. Pure: no socket, no clock.
 
-Guarantee: a payload comes out exactly as it was sent, once, in order, whatever the split points; several frames in
-one piece and LF, CR or CRLF inside the payload are normal; a 0x1C that is not followed by 0x0D is content. Each byte
-is searched once and copied once (a 50 MB frame fed in 64 kB pieces costs linear time).
+Guarantee: a payload comes out exactly as it was sent, once, in order, whatever the split points; several
+frames in one piece and LF, CR or CRLF inside the payload are normal; a 0x1C that is not followed by 0x0D
+is content. Each byte is searched once and copied once (a 50 MB frame fed in 64 kB pieces costs linear time).
 
-A 0x0B inside a frame is ambiguous: content, or a sender that gave up a frame and began again. It begins a new frame
-only when no end block came before it and the next bytes are `MSH`; the bytes given up count as `dropped`. Any other
-0x0B is content.
+A 0x0B inside a frame is ambiguous: content, or a sender that gave up a frame and began again. It begins a
+new frame only when no end block came before it and the next bytes are `MSH`; the bytes given up count as
+`dropped`. Any other 0x0B is content.
 
-Fails: `FrameTooLong` when the frame under way passes the limit; the decoder skips the rest of that frame and goes on.
-Source: MLLP release 1 (HL7 v2 transport specification).
+Fails: `FrameTooLong` when the frame under way passes the limit; the decoder skips the rest of that frame
+and goes on. Source: MLLP release 1 (HL7 v2 transport specification).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LINE_ENDS = b"\r\n"
 class FrameTooLong(FramingError):
     """The frame under way is longer than the limit.
 
-    `head` is the first 4 kB of its payload (to address an ACK); `frames` are the payloads completed before it in
-    the same call of `feed`: they are good and must be handled first.
+    `head` is the first 4 kB of its payload (to address an ACK); `frames` are the payloads completed before
+    it in the same call of `feed`: they are good and must be handled first.
     """
 
     def __init__(self, limit: int, head: bytes, frames: list[bytes]) -> None:
@@ -47,8 +47,9 @@ class FrameTooLong(FramingError):
 class FrameDecoder:
     """The reading side of one connection.
 
-    `max_size`: longest payload accepted, in bytes. Counters only grow: `dropped` (bytes of garbage outside frames and
-    of frames given up), `separators` (CR or LF between frames, tolerated), `skipped` (bytes of too long frames).
+    `max_size`: longest payload accepted, in bytes. Counters only grow: `dropped` (bytes of garbage outside
+    frames and of frames given up), `separators` (CR or LF between frames, tolerated), `skipped` (bytes of
+    too long frames).
     """
 
     def __init__(self, max_size: int) -> None:
@@ -60,7 +61,8 @@ class FrameDecoder:
         self._skipping = False
         self._chunks: list[bytes] = []
         self._size = 0
-        # Bytes that cannot be judged yet: the tail of a piece that may begin a mark, or what follows a FrameTooLong.
+        # Bytes that cannot be judged yet: the tail of a piece that may begin a mark, or what follows a
+        # FrameTooLong.
         self._held = b""
 
     @property
@@ -71,8 +73,8 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads that `data` completes, in order.
 
-        Raises `FrameTooLong` as soon as the frame under way passes `max_size`. The bytes after that point are kept:
-        the next call (`feed(b"")` will do) goes on with them.
+        Raises `FrameTooLong` as soon as the frame under way passes `max_size`. The bytes after that point
+        are kept: the next call (`feed(b"")` will do) goes on with them.
         """
         if self._held:
             data = self._held + data

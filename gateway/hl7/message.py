@@ -1,14 +1,15 @@
 r"""Message: an HL7 v2 message exactly as it was received, read by position.
 
-Purpose: the wire truth. Segments, fields, repetitions, components and sub-components are found by their offsets in
-the bytes received; text is decoded and unescaped only when asked for. Pure.
+Purpose: the wire truth. Segments, fields, repetitions, components and sub-components are found by their
+offsets in the bytes received; text is decoded and unescaped only when asked for. Pure.
 
-Guarantee: segments in are segments out, in order, Z and unknown ones included; `raw` is what was received; a large
-OBX-5 is never decoded nor copied (`Segment.locate` says where it is). Bytes that the declared charset cannot decode
-are never replaced silently: `Message.undecodable` lists them, and `text` shows them as lone surrogates.
+Guarantee: segments in are segments out, in order, Z and unknown ones included; `raw` is what was received;
+a large OBX-5 is never decoded nor copied (`Segment.locate` says where it is). Bytes that the declared
+charset cannot decode are never replaced silently: `Message.undecodable` lists them, and `text` shows them
+as lone surrogates.
 
-Fails: `MessageUnreadable` only when there is no MSH or its separators cannot be read. Everything else that may be
-wrong is for the profile to judge.
+Fails: `MessageUnreadable` only when there is no MSH or its separators cannot be read. Everything else that
+may be wrong is for the profile to judge.
 Source: HL7 v2.5/2.6 chapter 2 (§2.5 segments, §2.7 escapes, MSH-1, MSH-2, MSH-18 table 0211).
 """
 
@@ -30,7 +31,9 @@ CHARSETS = {
     "8859/1": "iso8859-1",
     "ASCII": "ascii",
 }
-"""MSH-18 values that can be read, and their Python codec. Which of them are *allowed* is a rule of the profile."""
+"""MSH-18 values that can be read, and their Python codec. Which of them are *allowed* is a rule of the
+profile.
+"""
 
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
 _DECODE_SLICE = 1 << 16
@@ -40,7 +43,9 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
 @dataclass(frozen=True, slots=True)
 class Separators:
-    r"""MSH-1 and MSH-2, one byte each. `declared` is MSH-2 as sent; what it leaves out has its usual value."""
+    r"""MSH-1 and MSH-2, one byte each. `declared` is MSH-2 as sent; what it leaves out has its usual
+    value.
+    """
 
     field: bytes = b"|"
     component: bytes = b"^"
@@ -52,7 +57,9 @@ class Separators:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What every segment needs to read itself. Shared, without a way back to the message (no reference cycle)."""
+    """What every segment needs to read itself. Shared, without a way back to the message (no reference
+    cycle).
+    """
 
     raw: bytes
     separators: Separators
@@ -151,7 +158,9 @@ class Segment:
         return self._wire.raw.count(self._wire.separators.repetition, start, end) + 1
 
     def _repetition(self, field: int, rep: int) -> tuple[int, int] | None:
-        """Bounds of a repetition. For the first one the end is that of the field: `_piece` stops at the separator."""
+        """Bounds of a repetition. For the first one the end is that of the field: `_piece` stops at the
+        separator.
+        """
         fields = self._bounds()
         if field >= len(fields):
             return None
@@ -225,7 +234,8 @@ class Segment:
 
 
 def unescape(text: str, wire: Wire) -> str:
-    r"""`text` with HL7 escapes resolved: `\F\ \S\ \T\ \R\ \E\ \X..\ \.br\` (a line feed), `\H\ \N\` (nothing).
+    r"""`text` with HL7 escapes resolved: `\F\ \S\ \T\ \R\ \E\ \X..\ \.br\` (a line feed), `\H\ \N\`
+    (nothing).
 
     Others (`\Z..\`, `\C..\`, formatting commands) and lone escape characters stay as they are.
     """
@@ -263,7 +273,9 @@ def unescape(text: str, wire: Wire) -> str:
 
 
 def escape(text: str, separators: Separators) -> str:
-    r"""`text` as it may stand in a field: separators escaped, line breaks as `\.br\`, other controls left out."""
+    r"""`text` as it may stand in a field: separators escaped, line breaks as `\.br\`, other controls left
+    out.
+    """
     mark = separators.escape.decode("latin-1")
     table = {
         separators.escape: f"{mark}E{mark}",
@@ -310,7 +322,7 @@ class Message:
         charset = probe.value(18)
         wire = Wire(raw, separators, CHARSETS.get(charset.upper(), "utf-8"))
         counts: dict[str, int] = {}
-        segments = []
+        segments: list[Segment] = []
         for start, end in lines:
             after = raw[start + 3 : start + 4] if start + 3 < end else separators.field
             name = ""
@@ -344,7 +356,9 @@ class Message:
         return next((s for s in self.segments if s.name == name), None)
 
     def undecodable(self) -> list[Place]:
-        r"""Where bytes (or `\X..\` escapes) are not text in the declared charset: the first place of each segment."""
+        r"""Where bytes (or `\X..\` escapes) are not text in the declared charset: the first place of each
+        segment.
+        """
         places: dict[int, Place] = {}
         for offset in (*self._bad_bytes(), *self._bad_escapes()):
             segment = next(s for s in reversed(self.segments) if s.start <= offset or s.index == 0)
@@ -370,7 +384,8 @@ class Message:
             stop = min(position + _DECODE_SLICE, len(view))
             try:
                 if decode is codecs.utf_8_decode:
-                    # In slices, so that a large document is never held twice; a cut character waits for the next.
+                    # In slices, so that a large document is never held twice; a cut character waits for
+                    # the next.
                     used = codecs.utf_8_decode(view[position:stop], "strict", stop == len(view))[1]
                 else:
                     used = codecs.ascii_decode(view[position:stop], "strict")[1]
@@ -393,7 +408,7 @@ class Message:
                     yield found.start()
                     break
 
-    # --- header, as sent ------------------------------------------------------------------------------------------
+    # --- header, as sent --------------------------------------------------------------------------
 
     @property
     def type(self) -> str:
@@ -464,13 +479,16 @@ def _separators(raw: bytes, begin: int) -> Separators:
         raise MessageUnreadable("the separators of MSH-1 and MSH-2 cannot be read")
     usual = [b"^", b"~", b"\\", b"&"]
     for standard in usual[len(marks) :]:
-        # A separator that MSH-2 does not give must not be read where another one already means something else.
+        # A separator that MSH-2 does not give must not be read where another one already means something
+        # else.
         marks.append(standard if standard not in [field, *marks] else b"\x00")
     return Separators(field, marks[0], marks[1], marks[2], marks[3], declared)
 
 
 def _lines(raw: bytes, begin: int) -> tuple[list[tuple[int, int]], frozenset[str]]:
-    """Bounds of the lines that are not blank, and the kinds of line ends met. CR, LF and CRLF all end a segment."""
+    """Bounds of the lines that are not blank, and the kinds of line ends met. CR, LF and CRLF all end a
+    segment.
+    """
     lines: list[tuple[int, int]] = []
     ends: set[str] = set()
     position, size = begin, len(raw)

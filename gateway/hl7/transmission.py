@@ -146,8 +146,8 @@ class Flags:
 class DocumentPart:
     """One document OBX of the message, before its CDA is read.
 
-    `offset` and `length` locate OBX-5.5 (the base64 text) in the message's bytes: the document is never copied as
-    text, and the journal can give it back from the message that brought it.
+    `offset` and `length` locate OBX-5.5 (the base64 text) in the message's bytes: the document is never
+    copied as text, and the journal can give it back from the message that brought it.
     """
 
     place: Place

@@ -1,9 +1,11 @@
-"""ZAM: the business acknowledgements that go back to the DPI (Z01 DMP, Z02 MSSanté reception, Z03 MSSanté reading).
+"""ZAM: the business acknowledgements that go back to the DPI (Z01 DMP, Z02 MSSanté reception, Z03 MSSanté
+reading).
 
-Purpose: bytes of a `ZAM^Z0x^ZAM_Z01` message: `MSH EVN OBX [OBX] [ERR]`, HL7 2.6. Pure: time comes in as a value.
+Purpose: bytes of a `ZAM^Z0x^ZAM_Z01` message: `MSH EVN OBX [OBX] [ERR]`, HL7 2.6. Pure: time comes in as a
+value.
 
-Guarantee: the same arguments give the same bytes; every text is escaped; an ERR is there exactly when the answer is
-N. The profile answers these messages by `ACK^Z0x^ACK` (`gateway.hl7.acknowledgement.read`).
+Guarantee: the same arguments give the same bytes; every text is escaped; an ERR is there exactly when the
+answer is N. The profile answers these messages by `ACK^Z0x^ACK` (`gateway.hl7.acknowledgement.read`).
 
 Fails: never for what a destination may say (codes and labels are free text).
 Source: CI-SIS volet Transmission v2.1, ZAM (spec/hl7-transmission.md §3).
@@ -67,7 +69,8 @@ def build_z01(
     error: ZamError | None = None,
     error_table: str = DMP_ERROR_TABLE,
 ) -> bytes:
-    """`ZAM^Z01`: the DMP answered. `answered` is MSH-10 of the MDM/ORU, `occurred` (EVN-2) when the DMP answered.
+    """`ZAM^Z01`: the DMP answered. `answered` is MSH-10 of the MDM/ORU, `occurred` (EVN-2) when the DMP
+    answered.
 
     `error` None means accepted (Y). `error_table` is ERR-5.3.
     """
@@ -112,7 +115,9 @@ def build_z03(
     recipient_id: str = "",
     error: ZamError | None = None,
 ) -> bytes:
-    """`ZAM^Z03`: a reader's MDN came back. `error` (a code of table 0533) when it says that the mail was not taken."""
+    """`ZAM^Z03`: a reader's MDN came back. `error` (a code of table 0533) when it says that the mail was
+    not taken.
+    """
     if error is not None and not error.label:
         error = ZamError(error.code, label(APPLICATION_ERRORS, error.code))
     observations = [

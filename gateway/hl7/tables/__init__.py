@@ -1,8 +1,9 @@
 """Code tables of the HL7 room: data files read once, beside the code that uses them.
 
 Purpose: labels for ERR-3 (table 0357), ERR-5 (table 0533) and the SMTP codes of ZAM^Z02.
-Guarantee: an unknown code has the label "", never an exception. Fails: `ConfigurationFault` for an unreadable file.
-Source: CI-SIS volet Transmission v2.1, ACK and ZAM tables (spec/hl7-transmission.md §2, §3); SMTP labels are ours.
+Guarantee: an unknown code has the label "", never an exception. Fails: `ConfigurationFault` for an
+unreadable file. Source: CI-SIS volet Transmission v2.1, ACK and ZAM tables (spec/hl7-transmission.md §2,
+§3); SMTP labels are ours.
 """
 
 from __future__ import annotations
