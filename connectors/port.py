@@ -123,9 +123,20 @@ class Predecessor(StrEnum):
 class StoredDocument(Protocol):
     """A document of the journal."""
 
-    uid: str
-    sha256: str
-    size: int
+    @property
+    def uid(self) -> str:
+        """CDA id: `root` or `root^extension`."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex of the bytes."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
 
     async def read(self) -> bytes:
         """The exact bytes; checked against `sha256`."""

@@ -17,6 +17,7 @@ Guarantee: no text built here may carry patient data; places, codes and rule ide
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -108,6 +109,6 @@ class Finding:
         return self.severity is Severity.REJECT
 
 
-def rejected(findings: list[Finding] | tuple[Finding, ...]) -> bool:
+def rejected(findings: Iterable[Finding]) -> bool:
     """True when at least one finding rejects the message."""
     return any(f.rejects for f in findings)

@@ -67,7 +67,9 @@ class RuleBook:
             if rule_id not in self.rules:
                 raise ConfigurationFault(f"severity given for an unknown rule: {rule_id}")
             if self.rules[rule_id].invariant:
-                raise ConfigurationFault(f"rule {rule_id} is a safety invariant: its severity cannot be changed")
+                raise ConfigurationFault(
+                    f"rule {rule_id} is a safety invariant: its severity cannot be changed"
+                )
             self._severity[rule_id] = Severity(severity)
 
     def severity(self, rule_id: str) -> Severity:

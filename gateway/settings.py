@@ -152,7 +152,11 @@ class Settings(BaseSettings):
     """All settings of one gateway."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEGUR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="SEGUR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     conformance: Literal["production", "interop"] = "production"

@@ -1,0 +1,1 @@
+"""Who runs which delivery, and when. The delivery row stays the truth."""

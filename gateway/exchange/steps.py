@@ -17,5 +17,5 @@ _ARMED = os.environ.get("SEGUR_KILL_AT", "")
 
 def reached(step: str, destination: str = "") -> None:
     """Mark a step: `received`… or `<destination>:sending`…; kills the process if this one is armed."""
-    if _ARMED and _ARMED == (f"{destination}:{step}" if destination else step):
+    if _ARMED and (f"{destination}:{step}" if destination else step) == _ARMED:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""The journal: one database with messages, payloads, documents, deliveries, attempts and facts."""

@@ -1,0 +1,224 @@
+"""The application: every room built, wired, started and stopped in the right order.
+
+Purpose: the composition root; the only module that knows all rooms.
+
+Guarantee: the listener opens only after the journal was recovered and every connector checked its settings; on
+`stop` it closes first, then deliveries under way end, then connectors and journal close.
+Fails: `ConfigurationFault` from `start`, with everything started so far stopped again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from connectors.port import Connector, ConnectorContext
+from gateway import __version__
+from gateway.engine.embedded import EmbeddedEngine
+from gateway.errors import ConfigurationFault, JournalUnavailable
+from gateway.exchange.identifiers import Clock
+from gateway.exchange.intake import Intake
+from gateway.exchange.run import DeliveryRunner
+from gateway.exchange.telemetry import Telemetry
+from gateway.journal import queue
+from gateway.journal.store import Journal
+from gateway.listener import Listener
+from gateway.rules import RuleBook, load_rulebook
+from gateway.settings import Settings
+from gateway.web.api import create_app
+
+log = logging.getLogger("gateway")
+
+CONNECTOR_GROUP = "segur_gateway.connectors"
+READY_WITHIN = 2.0
+"""Seconds within which the journal must commit for `/readyz` to be green."""
+
+
+def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:
+    """The connectors that have a table in the settings, created, in the order of the settings.
+
+    Raises `ConfigurationFault` naming every table without a connector and every connector that refuses its table.
+    """
+    known = {e.name: e for e in entry_points(group=CONNECTOR_GROUP)}
+    found: dict[str, Connector] = {}
+    wrong = []
+    for name, table in settings.connectors.items():
+        if name not in known:
+            wrong.append(f"connectors.{name}: no such connector (known: {', '.join(sorted(known))})")
+            continue
+        try:
+            found[name] = known[name].load()(ConnectorContext(table, base_dir, __version__))
+        except ConfigurationFault as e:
+            wrong.append(str(e))
+    if wrong:
+        raise ConfigurationFault("; ".join(wrong))
+    return found
+
+
+def make_rulebook(settings: Settings, connectors: Mapping[str, Connector]) -> RuleBook:
+    """The rule book of the core and of these connectors, given to each of them."""
+    tables = [path for connector in connectors.values() for path in connector.rule_tables]
+    book = load_rulebook(tables, settings.conformance, settings.severity)
+    for connector in connectors.values():
+        connector.use(book)
+    return book
+
+
+class Gateway:
+    """One running gateway. `await start()`, then `await stop()`."""
+
+    def __init__(self, settings: Settings, base_dir: Path) -> None:
+        self.settings = settings
+        self.base_dir = base_dir
+        self.telemetry = Telemetry()
+        self.connectors: dict[str, Connector] = {}
+        self.journal: Journal
+        self.listener: Listener
+        self.runner: DeliveryRunner
+        self.engine: EmbeddedEngine
+        self.intake: Intake
+        self._web: _Web | None = None
+        self._stops: contextlib.AsyncExitStack | None = None
+
+    async def start(self) -> None:
+        """Open everything, the listener last."""
+        async with contextlib.AsyncExitStack() as stops:
+            await self._start(stops)
+            self._stops = stops.pop_all()
+
+    async def stop(self) -> None:
+        """Close everything, the listener first."""
+        if self._stops is not None:
+            stops, self._stops = self._stops, None
+            await stops.aclose()
+
+    @property
+    def mllp_port(self) -> int:
+        """The port that the listener has."""
+        return self.listener.port
+
+    @property
+    def web_port(self) -> int:
+        """The port that the web has; 0 when it is disabled."""
+        return self._web.port if self._web else 0
+
+    async def readiness(self) -> dict[str, str]:
+        """What keeps this gateway from accepting messages: name → French sentence."""
+        reasons = {}
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await self.journal.write(lambda session: None)
+        except (JournalUnavailable, TimeoutError):
+            reasons["journal"] = "Le journal n’enregistre plus : aucun message ne peut être accepté."
+        if not self.listener.listening:
+            reasons["listener"] = "Le port MLLP n’écoute pas."
+        return reasons
+
+    async def measure(self) -> None:
+        """Bring the queue gauges up to date."""
+        now = Clock().now()
+        depths = await self.journal.read(lambda s: queue.queue_depths(s, now))
+        self.telemetry.queue_depth.clear()
+        self.telemetry.queue_oldest.clear()
+        for name in self.connectors:
+            self.telemetry.queue_oldest.labels(name).set(0)
+        oldest: dict[str, float] = {}
+        for depth in depths:
+            self.telemetry.queue_depth.labels(depth.destination, depth.state).set(depth.count)
+            oldest[depth.destination] = max(oldest.get(depth.destination, 0.0), depth.oldest_age)
+        for destination, age in oldest.items():
+            self.telemetry.queue_oldest.labels(destination).set(age)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    async def _start(self, stops: contextlib.AsyncExitStack) -> None:
+        settings = self.settings
+        self.connectors = find_connectors(settings, self.base_dir)
+        book = make_rulebook(settings, self.connectors)
+        self.journal = await Journal.open(self.base_dir / settings.journal.path, settings.journal)
+        stops.push_async_callback(self.journal.close)
+        clock = Clock()
+        found = await self.journal.write(lambda s: queue.recover(s, clock.now()))
+        if any(found.values()):
+            log.warning("recovery: %s", ", ".join(f"{k}={v}" for k, v in found.items()))
+        for connector in self.connectors.values():
+            await connector.start()
+            stops.push_async_callback(connector.stop)
+        token = uuid.uuid4().hex
+        self.engine = EmbeddedEngine(self.journal, self.connectors, settings.engine.concurrency, token)
+        self.runner = DeliveryRunner(
+            self.journal, self.connectors, settings, self.telemetry, token, self._wake, clock
+        )
+        self.intake = Intake(self.journal, self.connectors, book, settings, self.telemetry, self._wake, clock)
+        answered = await self.intake.answer_unanswered()
+        if answered:
+            log.warning("recovery: %d messages answered", answered)
+        await self.engine.start(self.runner.run, self.runner.allowance)
+        stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
+        if settings.web.enabled:
+            self._web = _Web(create_app(self), settings.web.host, settings.web.port)
+            await self._web.start()
+            stops.push_async_callback(self._web.stop)
+        self.listener = Listener(
+            settings.listener, self.base_dir, self.intake.handle, self.intake.too_long, self.telemetry
+        )
+        await self.listener.start()
+        stops.push_async_callback(self.listener.drain)
+        log.info("MLLP on %s:%d", settings.listener.host, self.mllp_port)
+
+    def _wake(self, destinations: Iterable[str]) -> None:
+        self.engine.wake(destinations)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the gateway's own decide."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Web:
+    """The HTTP server inside the gateway's loop."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False
+        )
+        self._server = _Server(config)
+        self._socket = None
+        self._task: asyncio.Task[None] | None = None
+        self._address = (host, port)
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        sockets = [s for server in self._server.servers for s in server.sockets]
+        return int(sockets[0].getsockname()[1]) if sockets else 0
+
+    async def start(self) -> None:
+        """Returns once it accepts connections; `ConfigurationFault` when the address cannot be had."""
+        self._task = asyncio.create_task(self._run(), name="web")
+        while not self._server.started:
+            if self._task.done():
+                raise ConfigurationFault(f"web address {self._address[0]}:{self._address[1]} cannot be used")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Finish requests under way."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        # uvicorn calls sys.exit when it cannot bind: that must not end the gateway without a word
+        with contextlib.suppress(SystemExit):
+            await self._server.serve()

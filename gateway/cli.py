@@ -1,0 +1,195 @@
+"""The command line: `segur-gateway run | send | check-config | simulator | demo | version`.
+
+Exit status: 0 done (or AA for `send`), 1 refused or failed, 2 wrong use or wrong settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from gateway import __version__, logs
+from gateway.errors import ConfigurationFault, GatewayError
+from gateway.hl7 import acknowledgement
+from gateway.mllp import as_wire, exchange
+from gateway.settings import load_settings
+from gateway.web.wording import ACKS
+
+SIMULATOR_GROUP = "segur_gateway.simulators"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command `segur-gateway`."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "simulator":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        match args.command:
+            case "run":
+                return asyncio.run(_run(args.config))
+            case "send":
+                return asyncio.run(_send(args))
+            case "check-config":
+                return _check_config(args.config)
+            case "simulator":
+                return _simulator(args.name, rest)
+            case "demo":
+                from gateway.demo import demo
+
+                return asyncio.run(
+                    demo(args.directory, args.message, args.mllp_port, args.web_port, args.once)
+                )
+            case _:
+                print(__version__)
+                return 0
+    except ConfigurationFault as e:
+        print(f"segur-gateway: {e}", file=sys.stderr)
+        return 2
+    except GatewayError as e:
+        print(f"segur-gateway: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="segur-gateway", description="Open Ségur DPI/PFI gateway.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the gateway")
+    run.add_argument("--config", type=Path, help="settings file (TOML)")
+    check = commands.add_parser("check-config", help="say everything that is wrong with the settings")
+    check.add_argument("--config", type=Path, help="settings file (TOML)")
+    send = commands.add_parser("send", help="send an ER7 file over MLLP and print the ACK in words")
+    send.add_argument("file", type=Path)
+    send.add_argument("--host", default="127.0.0.1")
+    send.add_argument("--port", type=int, default=2575)
+    send.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for the ACK")
+    send.add_argument("--ca", type=Path, help="speak TLS and trust this CA bundle")
+    send.add_argument("--certificate", type=Path, help="client certificate (PEM)")
+    send.add_argument("--key", type=Path, help="key of the client certificate")
+    send.add_argument(
+        "--raw", action="store_true", help="print the ACK as received too (it repeats no patient data)"
+    )
+    simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
+    simulator.add_argument("name", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP)))
+    demo = commands.add_parser("demo", help="gateway and simulators on loopback, one document sent")
+    demo.add_argument("--directory", type=Path, default=Path("var/demo"))
+    demo.add_argument("--message", type=Path, default=Path("fixtures/messages/mdm_t02_n1.er7"))
+    demo.add_argument("--mllp-port", type=int, default=2575)
+    demo.add_argument("--web-port", type=int, default=8080)
+    demo.add_argument("--once", action="store_true", help="stop after the first document; exit 0 or 1")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+async def _run(config: Path | None) -> int:
+    from gateway.app import Gateway
+
+    settings, base_dir = load_settings(config)
+    logs.configure(settings.log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    gateway = Gateway(settings, base_dir)
+    await gateway.start()
+    # one line on standard output that scripts can wait for and read the real ports from
+    print(
+        f"ready mllp={settings.listener.host}:{gateway.mllp_port} web=http://{settings.web.host}:{gateway.web_port}/",
+        flush=True,
+    )
+    await stop.wait()
+    logging.getLogger("gateway").info("stopping: no new messages, those under way are answered")
+    await gateway.stop()
+    return 0
+
+
+def _check_config(config: Path | None) -> int:
+    from gateway.app import find_connectors, make_rulebook
+
+    wrong = []
+    try:
+        settings, base_dir = load_settings(config)
+    except ConfigurationFault as e:
+        print(f"segur-gateway: {e}", file=sys.stderr)
+        return 2
+    connectors = {}
+    try:
+        connectors = find_connectors(settings, base_dir)
+        make_rulebook(settings, connectors)
+    except ConfigurationFault as e:
+        wrong.append(str(e))
+
+    async def start_all() -> None:
+        for connector in connectors.values():
+            try:
+                await connector.start()
+            except ConfigurationFault as e:
+                wrong.append(str(e))
+            else:
+                await connector.stop()
+
+    asyncio.run(start_all())
+    if settings.listener.tls is not None:
+        from gateway.listener import server_context
+
+        try:
+            server_context(settings.listener.tls, base_dir)
+        except ConfigurationFault as e:
+            wrong.append(str(e))
+    for sentence in wrong:
+        print(f"segur-gateway: {sentence}", file=sys.stderr)
+    if not wrong:
+        print(
+            f"settings are good; connectors: {', '.join(connectors) or 'none'}; preset {settings.conformance}"
+        )
+    return 2 if wrong else 0
+
+
+async def _send(args: argparse.Namespace) -> int:
+    try:
+        payload = as_wire(args.file.read_bytes())
+    except OSError as e:
+        raise ConfigurationFault(f"{args.file}: {e.strerror}") from e
+    tls = None
+    if args.ca or args.certificate:
+        tls = ssl.create_default_context(cafile=str(args.ca) if args.ca else None)
+        if args.certificate:
+            tls.load_cert_chain(args.certificate, args.key)
+    answer = await exchange(args.host, args.port, payload, args.timeout, tls)
+    print(ack_in_words(answer))
+    if args.raw:
+        print(answer.decode("utf-8", "replace").replace("\r", "\n"))
+    return 0 if acknowledgement.read(answer).code == "AA" else 1
+
+
+def ack_in_words(answer: bytes) -> str:
+    """An ACK as a person reads it, in French: the verdict, then each error with its place and codes."""
+    ack = acknowledgement.read(answer)
+    lines = [
+        f"Réponse {ack.code} — {ACKS.get(ack.code, 'inconnue')} (message {ack.acknowledged or 'sans MSH-10'})"
+    ]
+    for error in ack.errors:
+        codes = " / ".join(c for c in (error.err3, error.err5) if c)
+        where = f" en {error.location}" if error.location else ""
+        rule = f" [{error.diagnostic}]" if error.diagnostic else ""
+        lines.append(f"  - {codes}{where}{rule} : {error.text or error.err5_label or error.err3_label}")
+    return "\n".join(lines)
+
+
+def _simulator(name: str, argv: list[str]) -> int:
+    module = next(e for e in entry_points(group=SIMULATOR_GROUP) if e.name == name).load()
+    status: int = module.main(argv)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The demo behind `make run`: three simulators and the gateway on loopback, one synthetic document sent.
+
+Purpose: a newcomer sees the main job run in one command. The gateway is the real one, with real sockets, TLS, SOAP
+and SMTP; only the counterparts are simulated.
+Fails: returns 1 (and says in French what did not happen) when the document is not accepted, a delivery does not
+succeed, or an expected ZAM does not come back in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from connectors.simulator_port import Simulator
+from gateway import logs, views
+from gateway.app import Gateway
+from gateway.cli import SIMULATOR_GROUP, ack_in_words
+from gateway.errors import ConfigurationFault
+from gateway.hl7 import acknowledgement
+from gateway.hl7.message import Message
+from gateway.mllp import as_wire, exchange
+from gateway.settings import LogSettings, Settings
+from gateway.web import wording
+
+PATIENCE = 60.0
+"""Seconds for all deliveries and ZAM of the demo."""
+LOOPBACK = "127.0.0.1"
+
+
+async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, once: bool) -> int:
+    """Run the demo; stay in the foreground unless `once`."""
+    logs.configure(LogSettings(level="ERROR", format="text"))
+    try:
+        payload = as_wire(message.read_bytes())
+    except OSError as e:
+        raise ConfigurationFault(f"{message}: {e.strerror}") from e
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    simulators: dict[str, Simulator] = {}
+    stop = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, stop.set)
+    gateway: Gateway | None = None
+    try:
+        for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
+            simulator: Simulator = entry.load().create(directory / entry.name)
+            await simulator.start()
+            simulators[entry.name] = simulator
+            _say(f"simulateur {entry.name.upper():4} : {simulator.address()}")
+        settings = Settings(
+            listener={"port": _free(mllp_port)},
+            web={"port": _free(web_port)},
+            journal={"path": "journal.sqlite"},
+            connectors={name: s.connector_settings() for name, s in simulators.items()},
+        )
+        gateway = Gateway(settings, directory.resolve())
+        await gateway.start()
+        _say(f"passerelle      : mllp://{LOOPBACK}:{gateway.mllp_port}")
+        _say(f"envoi de {message.name} ({len(payload)} octets)…")
+        answer = await exchange(LOOPBACK, gateway.mllp_port, payload)
+        print(ack_in_words(answer), flush=True)
+        good = acknowledgement.read(answer).code == "AA"
+        if good:
+            good = await _follow(gateway, Message.parse(payload).control_id)
+        for name, running in simulators.items():
+            for line in running.history():
+                _say(f"[{name}] {line}")
+        _say(
+            "tout est arrivé, les accusés métier (ZAM) sont revenus au DPI"
+            if good
+            else "la démonstration a échoué"
+        )
+        page = f"http://{LOOPBACK}:{gateway.web_port}/"
+        _say(f"page web        : {page}    API : {page}api/v1/messages/{Message.parse(payload).control_id}")
+        if not once:
+            _say(
+                f"un autre message : segur-gateway send FICHIER --port {gateway.mllp_port}   (Ctrl-C pour arrêter)"
+            )
+            await stop.wait()
+        return 0 if good else 1
+    finally:
+        if gateway is not None:
+            await gateway.stop()
+        for running in simulators.values():
+            await running.stop()
+
+
+async def _follow(gateway: Gateway, control_id: str) -> bool:
+    """Wait until every delivery of the message has ended (ZAM included); True when all succeeded."""
+    deliveries: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                found = await gateway.journal.read(lambda s: views.messages_by_control_id(s, control_id))
+                deliveries = found[-1]["deliveries"]
+                if deliveries and all(d["finished_at"] for d in deliveries):
+                    break
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        pass
+    for d in deliveries:
+        to = f" {d['recipient']}" if d["recipient"] else ""
+        _say(f"remise {wording.destination(d['destination'])}{to} : {wording.state(d['state'])}")
+    told = [d for d in deliveries if d["destination"] == "dpi"]
+    outside = [d for d in deliveries if d["destination"] != "dpi"]
+    return bool(outside) and len(told) == len(outside) and all(d["state"] == "succeeded" for d in deliveries)
+
+
+def _free(port: int) -> int:
+    """`port` if nobody has it, else 0 (any free one): the demo must run beside whatever is there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            _say(f"le port {port} est pris : un port libre est utilisé à la place")
+            return 0
+    return port
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,129 @@
+"""The embedded engine: one claiming loop per destination, in the gateway's own process.
+
+Purpose: bring due deliveries to the runner, at most `concurrency[destination]` at once, so that one unreachable
+destination never holds up another.
+
+Guarantee: memory does not grow with the backlog (only what is in hand is loaded). A loop that meets a fault of the
+journal waits and goes on; it never ends before `stop`.
+
+Fails: what is still under way when `stop` times out is cancelled; the journal says `sending`, and the next start
+treats it as uncertain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from gateway.engine.port import Allowance, Run
+from gateway.errors import JournalUnavailable
+from gateway.journal import queue
+from gateway.journal.queue import Claimed
+from gateway.journal.store import Journal
+
+log = logging.getLogger("gateway.engine")
+
+DEFAULT_CONCURRENCY = 4
+IDLE_POLL = 30.0
+"""Seconds between looks when nothing is due: a safety net, work is normally announced by `wake`."""
+FAULT_PAUSE = 1.0
+
+
+class EmbeddedEngine:
+    """See the module. `token` names this process in `delivery.claimed_by`."""
+
+    def __init__(
+        self, journal: Journal, destinations: Iterable[str], concurrency: Mapping[str, int], token: str
+    ) -> None:
+        self._journal = journal
+        self._concurrency = {d: max(1, concurrency.get(d, DEFAULT_CONCURRENCY)) for d in destinations}
+        self._wake = {d: asyncio.Event() for d in self._concurrency}
+        self._token = token
+        self._loops: list[asyncio.Task[None]] = []
+        self._running: dict[str, set[asyncio.Task[None]]] = {d: set() for d in self._concurrency}
+        self._stopping = False
+
+    async def start(self, run: Run, allowance: Allowance) -> None:
+        """Begin to claim, one loop per destination."""
+        for destination in self._concurrency:
+            self._loops.append(
+                asyncio.create_task(self._loop(destination, run, allowance), name=f"engine-{destination}")
+            )
+
+    def wake(self, destinations: Iterable[str]) -> None:
+        """Look again now."""
+        for destination in destinations:
+            event = self._wake.get(destination)
+            if event is not None:
+                event.set()
+
+    async def stop(self, timeout: float) -> None:
+        """Claim nothing more; give what is under way `timeout` seconds."""
+        self._stopping = True
+        self.wake(self._wake)
+        if self._loops:
+            await asyncio.gather(*self._loops)
+        under_way = [t for tasks in self._running.values() for t in tasks]
+        if under_way:
+            _done, late = await asyncio.wait(under_way, timeout=timeout)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("stop: %d deliveries cut; they will be reconciled at the next start", len(late))
+                await asyncio.wait(late)
+
+    def in_hand(self) -> int:
+        """Deliveries under way."""
+        return sum(len(tasks) for tasks in self._running.values())
+
+    async def _loop(self, destination: str, run: Run, allowance: Allowance) -> None:
+        wake, running = self._wake[destination], self._running[destination]
+        while not self._stopping:
+            wake.clear()
+            free = self._concurrency[destination] - len(running)
+            limit = min(free, allowance(destination, free)) if free > 0 else 0
+            claimed: list[Claimed] = []
+            pause = IDLE_POLL
+            try:
+                if limit > 0:
+                    claimed = await self._claim(destination, limit)
+                if len(claimed) < max(limit, 1):
+                    pause = await self._until_next(destination, limit)
+            except JournalUnavailable:
+                pause = FAULT_PAUSE
+            for item in claimed:
+                task = asyncio.create_task(run(item), name=f"{destination}-{item.id}")
+                running.add(task)
+                task.add_done_callback(lambda t: self._ended(destination, t))
+            if free > len(claimed) and len(claimed) == limit and limit > 0:
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _claim(self, destination: str, limit: int) -> list[Claimed]:
+        now = time.time()
+        return await self._journal.write(
+            lambda session: queue.claim(session, destination, limit, now, self._token)
+        )
+
+    async def _until_next(self, destination: str, limit: int) -> float:
+        """Seconds until something is due (bounded by the idle poll)."""
+        due = await self._journal.read(lambda session: queue.next_due(session, destination))
+        if due is None:
+            return IDLE_POLL
+        if limit == 0:
+            # something waits but none may be claimed (all slots taken, circuit open): an end of task or the
+            # circuit's probe time decides, so look again soon
+            return FAULT_PAUSE
+        return min(IDLE_POLL, max(0.01, due - time.time()))
+
+    def _ended(self, destination: str, task: asyncio.Task[None]) -> None:
+        self._running[destination].discard(task)
+        self._wake[destination].set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("delivery runner failed: %s", type(error).__name__, exc_info=error)

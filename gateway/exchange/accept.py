@@ -1,0 +1,217 @@
+"""The second commit of the ACK path: documents registered, ACK kept, deliveries enqueued, all or nothing.
+
+Purpose: everything that follows from AA stands in one transaction. The version rules are asked again inside it: two
+messages racing with the same document cannot both be accepted.
+
+Guarantee: `accept` either writes everything and returns no rejecting finding, or writes nothing.
+Runs in the journal's writer thread: pure work and statements only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from connectors.port import Connector, Outcome, OutcomeClass, PlannedDelivery
+from gateway.cda.document import Document
+from gateway.cda.versions import VersionDecision, check_versions
+from gateway.errors import Finding, Place, rejected
+from gateway.exchange.delivery import FINAL, DeliveryState
+from gateway.exchange.tell import Sender, enqueue_zam
+from gateway.hl7.transmission import Transmission
+from gateway.journal import queue, records
+from gateway.journal.models import Message
+from gateway.journal.queue import Earlier, NewDelivery
+from gateway.rules import Findings, RuleBook
+from gateway.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """All that is to be committed for one accepted message."""
+
+    transmission: Transmission
+    charset: str
+    documents: tuple[Document, ...]
+    deliveries: Mapping[str, Sequence[PlannedDelivery]]
+    book: RuleBook
+    settings: Settings
+    connectors: Mapping[str, Connector]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of it: `findings` reject when nothing was written; `destinations` have work now."""
+
+    findings: Sequence[Finding]
+    destinations: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Work:
+    """What remains to be done for this message."""
+
+    new: list[tuple[str, PlannedDelivery]] = field(default_factory=list)
+    under_way: list[Earlier] = field(default_factory=list)
+    done: list[tuple[str, PlannedDelivery, Earlier]] = field(default_factory=list)
+
+
+def check_register(
+    session: Session,
+    transmission: Transmission,
+    documents: Sequence[Document],
+    book: RuleBook,
+    settings: Settings,
+) -> list[Finding]:
+    """The version rules of every document against the register (read-only)."""
+    return [f for d in _decisions(session, transmission, documents, book, settings) for f in d.findings]
+
+
+def _decisions(
+    session: Session,
+    transmission: Transmission,
+    documents: Sequence[Document],
+    book: RuleBook,
+    settings: Settings,
+) -> list[VersionDecision]:
+    register = records.SqlRegister(session)
+    return [
+        check_versions(
+            transmission.action,
+            document,
+            register,
+            book,
+            transmission.parts[document.part].place,
+            settings.versions.unknown_predecessor,
+        )
+        for document in documents
+    ]
+
+
+def accept(
+    session: Session, message_id: int, ack: bytes, findings: Iterable[Finding], acceptance: Acceptance
+) -> Accepted:
+    """Register, enqueue, keep the ACK. See the module."""
+    transmission, now = acceptance.transmission, acceptance.now.timestamp()
+    decisions = _decisions(session, transmission, acceptance.documents, acceptance.book, acceptance.settings)
+    versions = [f for d in decisions for f in d.findings]
+    if rejected(versions):
+        return Accepted(versions)
+    work = _remaining(session, acceptance)
+    if not work.new and all(d.same_document for d in decisions):
+        nothing = Findings(acceptance.book)
+        nothing.add("EXC-ALREADY-TRANSMITTED", Place("OBX", transmission.parts[0].place.occurrence, 5))
+        return Accepted(nothing)
+
+    payload_id = session.get_one(Message, message_id).payload_id
+    rows: dict[str, int] = {}
+    order: dict[str, str] = {}
+    for document, decision in zip(acceptance.documents, decisions, strict=True):
+        part = transmission.parts[document.part]
+        rows[document.uid] = records.add_document(
+            session,
+            message_id,
+            payload_id,
+            records.NewDocument(
+                part=document.part,
+                uid=document.uid,
+                set_key=decision.set_key,
+                version=document.header.version,
+                replaces_uid=decision.predecessor_uid,
+                action=transmission.action,
+                type_code=document.header.code.code if document.header.code else "",
+                author_organisations=document.header.author_organisations,
+                sha256=document.sha256,
+                size=len(document.content),
+                slice_offset=part.offset,
+                slice_length=part.length,
+            ),
+            now,
+        )
+        order[document.uid] = decision.set_key
+    tell = transmission.flags.ack_reception
+    sender = Sender.of(transmission, acceptance.charset)
+    destinations: set[str] = set()
+    for destination, planned in work.new:
+        delivery_id = queue.enqueue(
+            session,
+            NewDelivery(
+                message_id=message_id,
+                destination=destination,
+                recipient=planned.recipient,
+                action=transmission.action,
+                # a mail with two documents is ordered by both sets' smallest key: stable whatever their order
+                order_key=min(order[uid] for uid in planned.document_uids),
+                documents=tuple((rows[uid], uid) for uid in planned.document_uids),
+                plan=planned.plan,
+                now=now,
+                lifetime=acceptance.settings.engine.retry.lifetime,
+            ),
+        )
+        destinations.add(destination)
+        if tell:
+            queue.report_to(session, delivery_id, message_id)
+    if tell:
+        for earlier in work.under_way:
+            queue.report_to(session, earlier.id, message_id)
+        for destination, planned, earlier in work.done:
+            outcome = Outcome(OutcomeClass.SUCCESS, earlier.code, earlier.label)
+            connector = acceptance.connectors[destination]
+            report = connector.report(planned.recipient, earlier.plan, outcome)
+            if report is not None and enqueue_zam(
+                session,
+                message_id,
+                sender,
+                transmission.control_id,
+                report,
+                acceptance.settings,
+                acceptance.now,
+            ):
+                destinations.add("dpi")
+    routing: dict[str, Any] = {"sender": sender.as_json(), "ack_reception": tell}
+    records.answer(session, message_id, "AA", ack, [*findings], routing, now)
+    for document in acceptance.documents:
+        records.add_fact(
+            session,
+            "document_accepted",
+            now,
+            message_id=message_id,
+            uid=document.uid,
+            set_key=order[document.uid],
+            version=document.header.version,
+            action=transmission.action.value,
+            type_code=document.header.code.code if document.header.code else "",
+        )
+    return Accepted(versions, frozenset(destinations))
+
+
+def _remaining(session: Session, acceptance: Acceptance) -> _Work:
+    """Sort the planned deliveries: to run, under way, done already (same document, destination, recipient)."""
+    work = _Work()
+    for destination, planned_list in acceptance.deliveries.items():
+        for planned in planned_list:
+            per_uid = [
+                queue.earlier_deliveries(
+                    session, destination, planned.recipient, acceptance.transmission.action, uid
+                )
+                for uid in planned.document_uids
+            ]
+            running = [_first(e, lambda s: s not in FINAL) for e in per_uid]
+            done = [_first(e, lambda s: s is DeliveryState.SUCCEEDED) for e in per_uid]
+            found = [d or r for d, r in zip(done, running, strict=True)]
+            if not found or any(f is None for f in found):
+                work.new.append((destination, planned))
+            elif done[0] is not None:
+                work.done.append((destination, planned, done[0]))
+            elif running[0] is not None:
+                work.under_way.append(running[0])
+    return work
+
+
+def _first(earlier: Sequence[Earlier], wanted: Callable[[DeliveryState], bool]) -> Earlier | None:
+    return next((e for e in earlier if wanted(e.state)), None)

@@ -1,0 +1,320 @@
+"""Intake: from the bytes of one frame to the bytes of its one ACK.
+
+Purpose: the way of architecture §3, in order: message committed → profile → CDA → version rules → gather → one
+commit (documents, ACK, deliveries) → ACK.
+
+Guarantee: `AA` is returned only after the commit that holds the documents, the ACK and the deliveries. The same
+message (sender, MSH-10, same SHA-256) gets the same ACK bytes again and starts nothing. Exactly one answer per
+message; a message that never got one (a stop in between) is answered at the next start, from its row.
+
+Fails: never raises for bad input or a fault of the environment: AE or AR says it. `None` is returned only for bytes
+without a readable MSH, to which no ACK can be addressed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from sqlmodel import Session
+
+from connectors.port import Connector, Preparation
+from gateway.cda.check import CdaCheck, check_documents
+from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
+from gateway.exchange.accept import Acceptance, accept, check_register
+from gateway.exchange.gather import gather
+from gateway.exchange.identifiers import Clock, control_id, correlation_id
+from gateway.exchange.steps import reached
+from gateway.exchange.telemetry import Telemetry
+from gateway.hl7 import acknowledgement
+from gateway.hl7.message import Message
+from gateway.hl7.profile import Reading, read_transmission
+from gateway.hl7.transmission import Transmission
+from gateway.journal import records
+from gateway.journal.store import Journal
+from gateway.rules import Findings, RuleBook
+from gateway.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger("gateway.exchange")
+
+INLINE_BYTES = 32_768
+"""Up to this size a message is read in the event loop (well under 1 ms); above, in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What reading a message gave: all findings so far, and the documents when they could be read."""
+
+    transmission: Transmission | None
+    cda: CdaCheck | None
+    findings: list[Finding]
+
+
+@dataclass(slots=True)
+class _SharedLock:
+    """A lock that goes away with its last user."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class Intake:
+    """One per process; `handle` runs concurrently for as many connections as the listener lets in."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        connectors: Mapping[str, Connector],
+        book: RuleBook,
+        settings: Settings,
+        telemetry: Telemetry,
+        wake: Callable[[Iterable[str]], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._journal = journal
+        self._connectors = connectors
+        self._book = book
+        self._settings = settings
+        self._telemetry = telemetry
+        self._clock = clock or Clock()
+        self._wake = wake
+        self._same: dict[str, _SharedLock] = {}
+
+    async def handle(self, raw: bytes, peer: str) -> bytes | None:
+        """The ACK (segments, without MLLP framing) of one frame's payload, or None when MSH is unreadable."""
+        started = self._clock.now()
+        correlation = correlation_id()
+        try:
+            message, sha256 = await _in_thread_if_big(len(raw), _first_look, raw)
+        except MessageUnreadable:
+            self._telemetry.unreadable.inc()
+            log.warning("frame without a readable MSH: %d bytes dropped (%s)", len(raw), correlation)
+            return None
+        key = f"{_sender(message)}|{message.control_id}" if message.control_id else None
+        code = "AR"
+        try:
+            async with self._one_at_a_time(key):
+                code, ack = await self._handle_one(raw, message, sha256, key, peer, correlation)
+        except JournalUnavailable as e:
+            log.error("message not accepted: %s (%s)", e, correlation)
+            ack = self._unstored(message, "EXC-JOURNAL", correlation)
+        except Exception as e:
+            log.error("intake failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
+            ack = self._unstored(message, "EXC-INTERNAL", correlation)
+        self._telemetry.acknowledged(message.type, message.event, code, self._clock.now() - started)
+        return ack
+
+    async def answer_unanswered(self) -> int:
+        """At start-up: answer the messages that a stop left without one. Returns how many."""
+        waiting = await self._journal.read(records.unanswered)
+        for message_id in waiting:
+            row, raw = await self._journal.read(partial(records.message_bytes, message_id=message_id))
+            if hashlib.sha256(raw).hexdigest() != row.sha256:
+                log.error("stored message does not match its SHA-256 (%s)", row.correlation)
+                continue
+            code, _ack = await self._answer(message_id, raw, Message.parse(raw), row.correlation)
+            log.info("message answered after a restart: %s (%s)", code, row.correlation)
+        return len(waiting)
+
+    def too_long(self, head: bytes) -> bytes | None:
+        """The AE of a frame that passed the size limit; `head` is its beginning. None when MSH is unreadable."""
+        findings = Findings(self._book)
+        findings.add("EXC-TOO-LONG", None, limit=self._settings.listener.max_message_bytes)
+        try:
+            ack = acknowledgement.build_for_head(
+                head, "AE", findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
+            )
+        except MessageUnreadable:
+            return None
+        self._telemetry.acknowledged("", "", "AE", 0.0)
+        return ack
+
+    # --- one message ----------------------------------------------------------------------------------------------
+
+    async def _handle_one(
+        self, raw: bytes, message: Message, sha256: str, key: str | None, peer: str, correlation: str
+    ) -> tuple[str, bytes]:
+        new = records.NewMessage(
+            raw=raw,
+            sha256=sha256,
+            dedup_key=key,
+            control_id=message.control_id,
+            sender=_sender(message),
+            message_type=f"{message.type}^{message.event}",
+            peer=peer,
+            correlation=correlation,
+            now=self._clock.now(),
+        )
+        received = await self._journal.write(lambda s: records.receive(s, new))
+        reached("received")
+        if received.new:
+            return await self._answer(received.message_id, raw, message, correlation)
+        if not received.same_bytes:
+            return await self._refuse_same_control_id(new, message)
+        if received.ack is not None:
+            self._telemetry.replayed.inc()
+            log.info("stored answer replayed (%s)", correlation)
+            return received.ack_code or "AR", received.ack
+        # the row of a message that a fault left without an answer: the sender tries again, so do we
+        return await self._answer(received.message_id, raw, message, correlation)
+
+    async def _answer(
+        self, message_id: int, raw: bytes, message: Message, correlation: str
+    ) -> tuple[str, bytes]:
+        """Work on a committed message until its one answer is committed too."""
+        try:
+            code, findings, acceptance = await self._decide(raw, message, correlation)
+        except JournalUnavailable:
+            raise
+        except Exception as e:
+            log.error("message failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
+            bug = Findings(self._book)
+            bug.add("EXC-INTERNAL", None, correlation=correlation)
+            code, findings, acceptance = "AR", list(bug), None
+        if acceptance is not None:
+            ack = self._ack(message, "AA", ())
+            verdict = await self._journal.write(lambda s: accept(s, message_id, ack, findings, acceptance))
+            if not rejected(verdict.findings):
+                self._telemetry.tolerated(_sender(message), findings)
+                reached("accepted")
+                self._wake(verdict.destinations)
+                return "AA", ack
+            # another message with the same document was accepted in the meantime
+            code, findings = "AE", list(verdict.findings)
+        self._telemetry.refused(findings)
+        ack = self._ack(message, code, findings)
+        now = self._clock.now()
+        await self._journal.write(lambda s: records.answer(s, message_id, code, ack, findings, {}, now))
+        return code, ack
+
+    async def _decide(
+        self, raw: bytes, message: Message, correlation: str
+    ) -> tuple[str, list[Finding], Acceptance | None]:
+        """All checks, then all verdicts: (`AE`|`AR`, findings, None) or (`AA`, warnings, what to commit)."""
+        checked = await _in_thread_if_big(len(raw), self._check, raw, message)
+        reached("checked")
+        findings = checked.findings
+        transmission, cda = checked.transmission, checked.cda
+        if transmission is None or cda is None:
+            return "AE", findings, None
+        wanted, missing = self._wanted(transmission)
+        findings.extend(missing)
+        # version rules are told together with everything else that is wrong, so they are read even when the
+        # message is refused already; `accept` reads them again inside its commit
+        versions = await self._journal.read(
+            lambda s: check_register(s, transmission, cda.documents, self._book, self._settings)
+        )
+        findings.extend(versions)
+        if rejected(findings):
+            return "AE", findings, None
+        gathered = await gather(
+            wanted,
+            Preparation(transmission, cda.documents, self._clock.utc()),
+            self._settings.ack.deadline,
+            self._book,
+            correlation,
+        )
+        reached("prepared")
+        findings.extend(gathered.findings)
+        if gathered.code != "AA":
+            return gathered.code, findings, None
+        acceptance = Acceptance(
+            transmission=transmission,
+            charset="8859/15" if message.encoding == "iso8859-15" else "UNICODE UTF-8",
+            documents=cda.documents,
+            deliveries=gathered.deliveries,
+            book=self._book,
+            settings=self._settings,
+            connectors=self._connectors,
+            now=self._clock.utc(),
+        )
+        return "AA", findings, acceptance
+
+    def _check(self, raw: bytes, message: Message) -> _Checked:
+        """The pure checks of the message and of its documents (CPU work: in a thread when it is big)."""
+        reading: Reading = read_transmission(message, self._book)
+        findings = list(reading.findings)
+        if reading.transmission is None:
+            return _Checked(None, None, findings)
+        cda = check_documents(reading.transmission, raw, self._book)
+        findings.extend(cda.findings)
+        return _Checked(reading.transmission, cda, findings)
+
+    def _wanted(self, transmission: Transmission) -> tuple[dict[str, Connector], Sequence[Finding]]:
+        wanted = {n: c for n, c in self._connectors.items() if c.wants(transmission)}
+        missing = Findings(self._book)
+        flags = transmission.flags
+        if flags.dest_dmp and "dmp" not in self._connectors:
+            missing.add("EXC-NO-CONNECTOR", None, destination="DMP")
+        if (flags.dest_mssante_ps or flags.dest_mssante_pat) and "mss" not in self._connectors:
+            missing.add("EXC-NO-CONNECTOR", None, destination="MSSanté")
+        return wanted, missing
+
+    async def _refuse_same_control_id(self, new: records.NewMessage, message: Message) -> tuple[str, bytes]:
+        """The same MSH-10 with other content: AE, and the bytes are kept under no MSH-10 of their own."""
+        findings = Findings(self._book)
+        findings.add("EXC-SAME-CONTROL-ID", Place("MSH", 1, 10))
+        ack = self._ack(message, "AE", findings)
+        now = self._clock.now()
+        kept = replace(new, dedup_key=None)
+
+        def keep(session: Session) -> None:
+            received = records.receive(session, kept)
+            records.answer(session, received.message_id, "AE", ack, findings, {}, now)
+
+        await self._journal.write(keep)
+        self._telemetry.refused(findings)
+        return "AE", ack
+
+    def _ack(self, message: Message, code: str, findings: Sequence[Finding]) -> bytes:
+        return acknowledgement.build(
+            message, code, findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
+        )
+
+    def _unstored(self, message: Message, rule: str, correlation: str) -> bytes:
+        """An AR that the journal does not know: nothing was accepted."""
+        findings = Findings(self._book)
+        words = {"correlation": correlation} if rule == "EXC-INTERNAL" else {}
+        findings.add(rule, None, **words)
+        return self._ack(message, "AR", findings)
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, key: str | None) -> AsyncIterator[None]:
+        """The same message sent twice at once: the second waits, then gets the first one's stored answer."""
+        if key is None:
+            yield
+            return
+        shared = self._same.setdefault(key, _SharedLock())
+        shared.users += 1
+        try:
+            async with shared.lock:
+                yield
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                del self._same[key]
+
+
+def _sender(message: Message) -> str:
+    """Who sends, as a key: `application|facility`."""
+    return f"{message.sending_application}|{message.sending_facility}"
+
+
+def _first_look(raw: bytes) -> tuple[Message, str]:
+    """The message's segments and its SHA-256."""
+    return Message.parse(raw), hashlib.sha256(raw).hexdigest()
+
+
+async def _in_thread_if_big(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function`, in a thread when `size` bytes are too many for the event loop."""
+    if size <= INLINE_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)

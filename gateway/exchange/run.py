@@ -1,0 +1,255 @@
+"""Run one claimed delivery: one attempt, its outcome, what follows from it.
+
+Purpose: the connector says what happened; this module decides what it means (retry, reconcile, end, circuit) and
+writes it in one commit with the ZAM that tell it and the facts that count it.
+
+Guarantee: `sending` is committed (by the claim) before the connector is called; the outcome, the release of the next
+delivery of the order, the ZAM and the facts are one commit. An uncertain delivery is never sent again before its
+connector has looked (`reconcile`).
+
+Fails: never raises. An exception of a connector is our own bug: after the transaction may have begun the delivery
+becomes uncertain, it is not lost and not repeated blindly. When the journal is unavailable the row stays `sending`:
+the outcome is written as soon as the journal is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlmodel import Session
+
+from connectors.port import Connector, DeliveryJob, Outcome, OutcomeClass
+from gateway.errors import JournalUnavailable
+from gateway.exchange.circuit import Circuit
+from gateway.exchange.delivery import FINAL, DeliveryState
+from gateway.exchange.identifiers import Clock
+from gateway.exchange.retry import delay_after
+from gateway.exchange.steps import reached
+from gateway.exchange.telemetry import Telemetry
+from gateway.exchange.tell import Sender, enqueue_zam
+from gateway.journal import queue, records
+from gateway.journal.models import Message
+from gateway.journal.queue import Claimed
+from gateway.journal.store import Journal
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway.delivery")
+
+JOURNAL_RETRY = 1.0
+"""Seconds between tries to write an outcome while the journal is unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What an outcome means for the delivery."""
+
+    state: DeliveryState
+    delay: float | None = None
+
+
+def after_attempt(claimed: Claimed, outcome: OutcomeClass, now: float, delay: float) -> Next:
+    """The delivery's next state. Pure; the table of architecture §5.
+
+    `delay` is the backoff of this attempt number, in seconds.
+    """
+    late = now + delay > claimed.expires_at
+    match outcome:
+        case OutcomeClass.SUCCESS:
+            return Next(DeliveryState.SUCCEEDED)
+        case OutcomeClass.PERMANENT:
+            return Next(DeliveryState.REFUSED)
+        case OutcomeClass.UNCERTAIN:
+            # asked at once after a send, then with the backoff; what stays unknown for a whole lifetime expires
+            if claimed.uncertain and late:
+                return Next(DeliveryState.EXPIRED)
+            return Next(DeliveryState.UNCERTAIN, delay if claimed.uncertain else 0.0)
+        case OutcomeClass.CONFIGURATION:
+            if claimed.uncertain:
+                return Next(DeliveryState.UNCERTAIN, delay)
+            return Next(DeliveryState.SUSPENDED)
+        case OutcomeClass.TRANSIENT:
+            if claimed.uncertain:
+                # reconciled: it did not happen, so it may be sent now (unless its lifetime is over)
+                return Next(DeliveryState.EXPIRED if now > claimed.expires_at else DeliveryState.READY, 0.0)
+            return Next(DeliveryState.EXPIRED if late else DeliveryState.READY, delay)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A document of the journal (`connectors.port.StoredDocument`)."""
+
+    journal: Journal
+    row: int
+    uid: str
+    sha256: str
+    size: int
+
+    async def read(self) -> bytes:
+        """The exact bytes, checked against `sha256`."""
+        return await self.journal.read(lambda s: records.document_bytes(s, self.row))
+
+
+class DeliveryRunner:
+    """One per process."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        connectors: Mapping[str, Connector],
+        settings: Settings,
+        telemetry: Telemetry,
+        token: str,
+        wake: Callable[[Iterable[str]], None],
+        clock: Clock | None = None,
+        draw: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+    ) -> None:
+        self._journal = journal
+        self._connectors = connectors
+        self._settings = settings
+        self._telemetry = telemetry
+        self._token = token
+        self._wake = wake
+        self._clock = clock or Clock()
+        self._draw = draw
+        probe = settings.engine.retry.circuit_probe
+        self.circuits = {name: Circuit(probe) for name in connectors}
+
+    def allowance(self, destination: str, free: int) -> int:
+        """How many deliveries the engine may claim now (`gateway.engine.port.Allowance`)."""
+        return self.circuits[destination].allowance(self._clock.now(), free)
+
+    async def run(self, claimed: Claimed) -> None:
+        """One attempt, from the claim to the committed outcome."""
+        reached("sending", claimed.destination)
+        started = self._clock.now()
+        outcome = await self._attempt(claimed)
+        reached("done", claimed.destination)
+        ended = self._clock.now()
+        self._telemetry.attempts.labels(claimed.destination, outcome.outcome.value).inc()
+        self._telemetry.attempt_seconds.labels(claimed.destination).observe(ended - started)
+        wake = await self._record(claimed, outcome, started, ended)
+        reached("recorded", claimed.destination)
+        self._wake(wake)
+
+    async def _attempt(self, claimed: Claimed) -> Outcome:
+        connector = self._connectors[claimed.destination]
+        job = DeliveryJob(
+            id=claimed.id,
+            destination=claimed.destination,
+            recipient=claimed.recipient,
+            action=claimed.action,
+            plan=claimed.plan,
+            documents=tuple(
+                _Stored(self._journal, row, uid, sha256, size) for row, uid, sha256, size in claimed.documents
+            ),
+            attempt=claimed.attempt,
+            predecessor=claimed.predecessor,
+            now=self._clock.utc(),
+            predecessor_uid=claimed.predecessor_uid,
+        )
+        try:
+            if claimed.uncertain:
+                return await connector.reconcile(job)
+            return await connector.deliver(job)
+        except JournalUnavailable as e:
+            # the bytes could not be read: nothing was sent yet (connectors read them before they connect)
+            return Outcome(OutcomeClass.TRANSIENT, label=str(e))
+        except Exception as e:
+            log.error("delivery %d failed: %s", claimed.id, type(e).__name__, exc_info=e)
+            return Outcome(OutcomeClass.UNCERTAIN, label=f"erreur interne ({type(e).__name__})")
+
+    async def _record(self, claimed: Claimed, outcome: Outcome, started: float, ended: float) -> set[str]:
+        """Write the outcome and all that follows; the destinations that have work now."""
+        delay = delay_after(claimed.attempt, self._settings.engine.retry, self._draw())
+        following = after_attempt(claimed, outcome.outcome, ended, delay)
+        open_for = self._circuit(claimed, outcome, ended)
+
+        def settle(session: Session) -> set[str]:
+            wake = {claimed.destination}
+            if open_for is not None:
+                queue.resume_suspended(session, claimed.destination, ended, open_for)
+            due_at = None if following.delay is None else ended + following.delay
+            if not queue.settle(session, claimed, self._token, following.state, outcome, ended, due_at):
+                return set()
+            kind = "reconcile" if claimed.uncertain else "deliver"
+            queue.add_attempt(session, claimed.id, claimed.attempt, kind, started, ended, outcome)
+            if following.state in FINAL:
+                self._facts(session, claimed, outcome, following.state, ended)
+                if self._tell(session, claimed, outcome, ended):
+                    wake.add("dpi")
+            return wake
+
+        while True:
+            try:
+                wake = await self._journal.write(settle)
+                break
+            except JournalUnavailable as e:
+                log.error("outcome of delivery %d not written yet: %s", claimed.id, e)
+                await asyncio.sleep(JOURNAL_RETRY)
+        if following.state in FINAL:
+            self._telemetry.deliveries.labels(claimed.destination, following.state.value).inc()
+        log.info(
+            "delivery %d to %s: attempt %d %s, now %s",
+            claimed.id,
+            claimed.destination,
+            claimed.attempt,
+            outcome.outcome.value,
+            following.state.value,
+        )
+        return wake
+
+    def _circuit(self, claimed: Claimed, outcome: Outcome, now: float) -> float | None:
+        """Open or close the destination's circuit; seconds it was open when this attempt closed it."""
+        circuit = self.circuits[claimed.destination]
+        if outcome.outcome is OutcomeClass.CONFIGURATION:
+            if circuit.open(now, outcome.code):
+                log.critical(
+                    "destination %s stopped: configuration fault %s", claimed.destination, outcome.code
+                )
+            self._telemetry.circuit_open.labels(claimed.destination).set(1)
+            return None
+        if outcome.outcome not in (OutcomeClass.SUCCESS, OutcomeClass.PERMANENT):
+            return None
+        open_for = circuit.close(now)
+        if open_for is not None:
+            log.critical("destination %s works again after %.0f s", claimed.destination, open_for)
+        self._telemetry.circuit_open.labels(claimed.destination).set(0)
+        return open_for
+
+    def _tell(self, session: Session, claimed: Claimed, outcome: Outcome, now: float) -> bool:
+        """Enqueue one ZAM for each message whose sender asked; True when there is any."""
+        connector = self._connectors[claimed.destination]
+        report = connector.report(claimed.recipient, claimed.plan, outcome)
+        if report is None:
+            return False
+        any_told = False
+        for message_id in queue.told(session, claimed.id):
+            message = session.get_one(Message, message_id)
+            sender = Sender(**json.loads(message.routing)["sender"])
+            instant = datetime.fromtimestamp(now, UTC)
+            told = enqueue_zam(
+                session, message_id, sender, message.control_id, report, self._settings, instant
+            )
+            any_told = any_told or told
+        return any_told
+
+    def _facts(
+        self, session: Session, claimed: Claimed, outcome: Outcome, state: DeliveryState, now: float
+    ) -> None:
+        records.add_fact(
+            session,
+            f"delivery_{state.value}",
+            now,
+            message_id=claimed.message_id,
+            delivery_id=claimed.id,
+            destination=claimed.destination,
+            action=claimed.action.value,
+            uids=[uid for _row, uid, _sha, _size in claimed.documents],
+            code=outcome.code,
+        )

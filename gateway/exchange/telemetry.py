@@ -1,0 +1,106 @@
+"""What is counted and measured. Labels are codes, rule ids and destinations: never patient data.
+
+The registry is per process object (not the library's global one) so that several gateways can live in one test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.errors import Finding
+
+ACK_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
+ATTEMPT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0)
+KNOWN_EVENTS = frozenset({("MDM", "T02"), ("MDM", "T10"), ("MDM", "T04"), ("ORU", "R01")})
+
+
+class Telemetry:
+    """All metrics of one gateway, and the tolerances used by each sender."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.messages = Counter(
+            "segur_messages_total", "Messages answered, by type and ACK code", ["type", "code"], registry=r
+        )
+        self.ack_seconds = Histogram(
+            "segur_ack_seconds",
+            "From the last byte of a message to its ACK",
+            ["code"],
+            buckets=ACK_BUCKETS,
+            registry=r,
+        )
+        self.replayed = Counter("segur_acks_replayed_total", "Stored ACK sent again", registry=r)
+        self.unreadable = Counter(
+            "segur_frames_unreadable_total", "Frames without a readable MSH", registry=r
+        )
+        self.findings = Counter(
+            "segur_findings_total", "Findings by rule and severity", ["rule", "severity"], registry=r
+        )
+        self.deliveries = Counter(
+            "segur_deliveries_total",
+            "Deliveries ended, by destination and state",
+            ["destination", "state"],
+            registry=r,
+        )
+        self.attempts = Counter(
+            "segur_delivery_attempts_total",
+            "Attempts by destination and outcome",
+            ["destination", "outcome"],
+            registry=r,
+        )
+        self.attempt_seconds = Histogram(
+            "segur_delivery_attempt_seconds",
+            "Duration of attempts",
+            ["destination"],
+            buckets=ATTEMPT_BUCKETS,
+            registry=r,
+        )
+        self.queue_depth = Gauge(
+            "segur_queue_depth",
+            "Open deliveries by destination and state",
+            ["destination", "state"],
+            registry=r,
+        )
+        self.queue_oldest = Gauge(
+            "segur_queue_oldest_seconds", "Age of the oldest open delivery", ["destination"], registry=r
+        )
+        self.circuit_open = Gauge(
+            "segur_circuit_open",
+            "1 while a destination is stopped by a configuration fault",
+            ["destination"],
+            registry=r,
+        )
+        self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
+        self.connections_closed = Counter(
+            "segur_mllp_connections_closed_total",
+            "MLLP connections closed, by reason",
+            ["reason"],
+            registry=r,
+        )
+        self.dropped_bytes = Counter(
+            "segur_mllp_dropped_bytes_total", "Bytes outside any frame, dropped", registry=r
+        )
+        self.tolerances: dict[str, Tally[str]] = {}
+        """By sender (`application|facility`): how many times each rule was tolerated since the start."""
+
+    def acknowledged(self, message_type: str, event: str, code: str, seconds: float) -> None:
+        """One answer was made. Unknown types share one label, so that a sender cannot make labels grow."""
+        known = (message_type, event) in KNOWN_EVENTS
+        self.messages.labels(f"{message_type}^{event}" if known else "other", code).inc()
+        self.ack_seconds.labels(code).observe(seconds)
+
+    def tolerated(self, sender: str, findings: Iterable[Finding]) -> None:
+        """Findings of an accepted message: all warnings."""
+        tally = self.tolerances.setdefault(sender, Tally())
+        for finding in findings:
+            self.findings.labels(finding.rule, finding.severity.value).inc()
+            tally[finding.rule] += 1
+
+    def refused(self, findings: Iterable[Finding]) -> None:
+        """Findings of a message that was not accepted."""
+        for finding in findings:
+            self.findings.labels(finding.rule, finding.severity.value).inc()

@@ -1,0 +1,177 @@
+"""Tables of the journal (SQLModel). Times are UTC seconds since the epoch (float); sizes are bytes.
+
+Purpose: what is here survives a power cut. Payload bytes live in a table of their own that is never updated
+(updating a row that holds a blob rewrites the blob). A document's bytes are a slice of the payload that brought it:
+they are written once.
+
+Patient data: only in `payload`, `delivery.plan` and `message.routing` never leave the database except to the
+destinations; every other column is codes, identifiers of documents and times.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
+
+SCHEMA_VERSION = 1
+"""Stored in `PRAGMA user_version`; a journal of another version is refused."""
+
+
+class Payload(SQLModel, table=True):
+    """Bytes as received. Immutable."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    sha256: str
+    size: int
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Message(SQLModel, table=True):
+    """One message received from a DPI, and the one answer that it got."""
+
+    __table_args__ = (
+        CheckConstraint("state IN ('received', 'answered')", name="message_state"),
+        CheckConstraint("(state = 'answered') = (ack IS NOT NULL)", name="message_ack"),
+        Index("message_by_control_id", "control_id"),
+        Index("message_unanswered", "id", sqlite_where=text("state = 'received'")),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    correlation: str = Field(index=True)
+    """Our own random identifier: the only one that logs carry."""
+    payload_id: int = Field(foreign_key="payload.id")
+    sha256: str
+    size: int
+    dedup_key: str | None = Field(default=None, unique=True)
+    """Sender and MSH-10; NULL once answered AR (it may be sent again) or without MSH-10."""
+    control_id: str
+    sender: str
+    """MSH-3 and MSH-4, `application|facility`."""
+    message_type: str
+    """`MDM^T02`, as sent."""
+    peer: str
+    state: str
+    ack_code: str | None = None
+    ack: bytes | None = None
+    findings: str = "[]"
+    """JSON: rule, severity, place, ERR-3, ERR-5, text of every finding, warnings included."""
+    routing: str = "{}"
+    """JSON: what a ZAM needs of the message's MSH, whether one was asked for."""
+    received_at: float
+    answered_at: float | None = None
+
+
+class Document(SQLModel, table=True):
+    """A document of a message that was answered AA: the register of versions."""
+
+    __table_args__ = (Index("document_by_set", "set_key", "version"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: int = Field(foreign_key="message.id", index=True)
+    part: int
+    uid: str = Field(index=True)
+    """CDA id: `root` or `root^extension`."""
+    set_key: str
+    version: int | None = None
+    replaces_uid: str | None = None
+    action: str
+    type_code: str
+    author_organisations: str = "[]"
+    """JSON list."""
+    sha256: str
+    size: int
+    payload_id: int = Field(foreign_key="payload.id")
+    slice_offset: int
+    slice_length: int
+    """Where its base64 text stands in the payload."""
+    accepted_at: float
+
+
+class Delivery(SQLModel, table=True):
+    """One final transaction for one destination."""
+
+    __table_args__ = (
+        CheckConstraint(f"state IN ({sql_list(frozenset(DeliveryState))})", name="delivery_state"),
+        CheckConstraint(
+            f"(finished_at IS NOT NULL) = (state IN ({sql_list(FINAL)}))", name="delivery_finished"
+        ),
+        Index("delivery_due", "destination", "state", "due_at"),
+        Index(
+            "delivery_open_by_order",
+            "destination",
+            "recipient",
+            "order_key",
+            "id",
+            sqlite_where=text(f"state NOT IN ({sql_list(FINAL)})"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: int = Field(foreign_key="message.id", index=True)
+    destination: str
+    recipient: str = ""
+    action: str
+    order_key: str
+    """setId (or id) of what it carries: deliveries of one key to one destination and recipient are ordered."""
+    state: str
+    claimed_by: str | None = None
+    """Token of the process that has it in hand."""
+    attempts: int = 0
+    due_at: float
+    expires_at: float
+    plan: bytes
+    outcome: str | None = None
+    """Class of the last attempt."""
+    code: str = ""
+    label: str = ""
+    created_at: float
+    finished_at: float | None = None
+
+
+class DeliveryDocument(SQLModel, table=True):
+    """Which documents a delivery carries, in order."""
+
+    __tablename__ = "delivery_document"
+
+    delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    document_id: int = Field(foreign_key="document.id", index=True)
+    uid: str = Field(index=True)
+
+
+class ReportTo(SQLModel, table=True):
+    """Messages whose sender asked to be told (ZAM) how a delivery ends."""
+
+    __tablename__ = "report_to"
+
+    delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
+    message_id: int = Field(foreign_key="message.id", primary_key=True)
+
+
+class Attempt(SQLModel, table=True):
+    """One try of a delivery, or one reconciliation. Append-only."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    delivery_id: int = Field(foreign_key="delivery.id", index=True)
+    number: int
+    kind: str
+    """`deliver`, `reconcile` or `recovery` (a restart found it in the middle)."""
+    started_at: float
+    ended_at: float
+    outcome: str
+    code: str = ""
+    label: str = ""
+    details: str = "{}"
+
+
+class Fact(SQLModel, table=True):
+    """An append-only business event: the only input of the indicators."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str = Field(index=True)
+    at: float
+    message_id: int | None = Field(default=None, foreign_key="message.id")
+    delivery_id: int | None = Field(default=None, foreign_key="delivery.id")
+    data: str = "{}"

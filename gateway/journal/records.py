@@ -1,0 +1,279 @@
+"""What the gateway reads and writes in the journal: the exchange's statements, by name.
+
+Purpose: all statements of the exchange stand here and in `queue.py`; the heart composes them inside
+`Journal.write`/`read`. Each function takes the session of the transaction that it is part of.
+
+Guarantee: no function commits; none touches a payload that is already there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, col, select
+
+from gateway.cda.versions import KnownDocument
+from gateway.errors import Finding, GatewayBug
+from gateway.hl7.base64text import decode
+from gateway.hl7.transmission import Action
+from gateway.journal.models import Document, Fact, Message, Payload
+
+
+def _new_id(session: Session, statement: Any) -> int:
+    """The primary key of a one-row insert."""
+    key: int = session.execute(statement).inserted_primary_key[0]  # type: ignore[attr-defined] # CursorResult
+    return key
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """What is known of a message before anything is checked."""
+
+    raw: bytes
+    sha256: str
+    dedup_key: str | None
+    control_id: str
+    sender: str
+    message_type: str
+    peer: str
+    correlation: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Result of `receive`: the message's row, and whether it is new or known already."""
+
+    message_id: int
+    new: bool
+    same_bytes: bool = True
+    ack: bytes | None = None
+    ack_code: str | None = None
+
+
+def receive(session: Session, message: NewMessage) -> Received:
+    """Commit 1 of the ACK path: keep the bytes, before anything else.
+
+    A message whose `dedup_key` is known is not stored again: the answer says what is known of it.
+    """
+    if message.dedup_key is not None:
+        known = session.exec(
+            select(Message.id, Message.sha256, Message.ack, Message.ack_code).where(
+                Message.dedup_key == message.dedup_key
+            )
+        ).first()
+        if known is not None:
+            return Received(known[0] or 0, False, known[1] == message.sha256, known[2], known[3])
+    payload_id = _new_id(
+        session, insert(Payload).values(sha256=message.sha256, size=len(message.raw), content=message.raw)
+    )
+    message_id = _new_id(
+        session,
+        insert(Message).values(
+            correlation=message.correlation,
+            payload_id=payload_id,
+            sha256=message.sha256,
+            size=len(message.raw),
+            dedup_key=message.dedup_key,
+            control_id=message.control_id,
+            sender=message.sender,
+            message_type=message.message_type,
+            peer=message.peer,
+            state="received",
+            findings="[]",
+            routing="{}",
+            received_at=message.now,
+        ),
+    )
+    return Received(message_id, True)
+
+
+def answer(
+    session: Session,
+    message_id: int,
+    code: str,
+    ack: bytes,
+    findings: Iterable[Finding],
+    routing: Mapping[str, Any],
+    now: float,
+) -> None:
+    """Keep the one answer of a message. AR frees its MSH-10: it may be sent again."""
+    values: dict[str, Any] = {
+        "state": "answered",
+        "ack_code": code,
+        "ack": ack,
+        "findings": json.dumps([finding_row(f) for f in findings], ensure_ascii=False),
+        "routing": json.dumps(routing, ensure_ascii=False),
+        "answered_at": now,
+    }
+    if code == "AR":
+        values["dedup_key"] = None
+    done = session.execute(
+        update(Message)
+        .where(col(Message.id) == message_id, col(Message.state) == "received")
+        .values(**values)
+    )
+    if done.rowcount != 1:  # type: ignore[attr-defined] # CursorResult
+        raise GatewayBug(f"message {message_id} was answered twice")
+
+
+def finding_row(finding: Finding) -> dict[str, str | None]:
+    """A finding as JSON for the record and the API."""
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "err2": finding.place.erl() if finding.place else None,
+        "err3": finding.err3,
+        "err5": finding.err5,
+        "text": finding.text,
+    }
+
+
+def unanswered(session: Session) -> Sequence[int]:
+    """Messages that a stop left without an answer, oldest first."""
+    rows = session.exec(select(Message.id).where(Message.state == "received").order_by(col(Message.id))).all()
+    return [i for i in rows if i is not None]
+
+
+def message_bytes(session: Session, message_id: int) -> tuple[Message, bytes]:
+    """A message's row and its bytes as received."""
+    message = session.exec(select(Message).where(Message.id == message_id)).one()
+    return message, payload_bytes(session, message.payload_id)
+
+
+def payload_bytes(session: Session, payload_id: int) -> bytes:
+    """The bytes of a payload."""
+    return session.exec(select(Payload.content).where(Payload.id == payload_id)).one()
+
+
+# --- documents: the register of versions --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document of an accepted message."""
+
+    part: int
+    uid: str
+    set_key: str
+    version: int | None
+    replaces_uid: str | None
+    action: Action
+    type_code: str
+    author_organisations: frozenset[str]
+    sha256: str
+    size: int
+    slice_offset: int
+    slice_length: int
+
+
+def add_document(session: Session, message_id: int, payload_id: int, new: NewDocument, now: float) -> int:
+    """Register a document; its row id."""
+    return _new_id(
+        session,
+        insert(Document).values(
+            message_id=message_id,
+            part=new.part,
+            uid=new.uid,
+            set_key=new.set_key,
+            version=new.version,
+            replaces_uid=new.replaces_uid,
+            action=new.action.value,
+            type_code=new.type_code,
+            author_organisations=json.dumps(sorted(new.author_organisations)),
+            sha256=new.sha256,
+            size=new.size,
+            payload_id=payload_id,
+            slice_offset=new.slice_offset,
+            slice_length=new.slice_length,
+            accepted_at=now,
+        ),
+    )
+
+
+def document_bytes(session: Session, document_id: int) -> bytes:
+    """The exact bytes of a document, from its slice of the payload that brought it.
+
+    Raises `GatewayBug` when they no longer match the SHA-256 that was accepted (damaged storage).
+    """
+    row = session.exec(
+        select(Document.payload_id, Document.slice_offset, Document.slice_length, Document.sha256).where(
+            Document.id == document_id
+        )
+    ).one()
+    payload = payload_bytes(session, row[0])
+    content = decode(memoryview(payload)[row[1] : row[1] + row[2]]).content
+    if hashlib.sha256(content).hexdigest() != row[3]:
+        raise GatewayBug(f"document {document_id}: the stored bytes do not match their SHA-256")
+    return content
+
+
+class SqlRegister:
+    """The register of documents as the version rules see it (`gateway.cda.versions.Register`)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_uid(self, uid: str) -> KnownDocument | None:
+        """The document of this id, or None."""
+        return next(iter(self._known(Document.uid == uid)), None)
+
+    def by_set(self, set_key: str) -> Sequence[KnownDocument]:
+        """Every document of a set, in the order of their acceptance."""
+        return self._known(Document.set_key == set_key)
+
+    def _known(self, where: Any) -> list[KnownDocument]:
+        rows = self._session.exec(select(Document).where(where).order_by(col(Document.id))).all()
+        first: dict[str, Document] = {}
+        deleted: set[str] = set()
+        for row in rows:
+            if row.action == Action.DELETE.value:
+                deleted.add(row.uid)
+                # a deletion carries the document once more, perhaps re-serialised: the original row is the truth,
+                # unless the original was never seen here
+                first.setdefault(row.uid, row)
+            elif row.uid not in first or first[row.uid].action == Action.DELETE.value:
+                first[row.uid] = row
+        return [
+            KnownDocument(
+                uid=row.uid,
+                set_key=row.set_key,
+                version=row.version,
+                sha256=row.sha256,
+                author_organisations=frozenset(json.loads(row.author_organisations)),
+                action=Action(row.action),
+                deleted=row.uid in deleted,
+            )
+            for row in first.values()
+        ]
+
+
+# --- facts --------------------------------------------------------------------------------------------------------
+
+
+def add_fact(
+    session: Session,
+    kind: str,
+    now: float,
+    message_id: int | None = None,
+    delivery_id: int | None = None,
+    **data: Any,
+) -> None:
+    """Append a business event."""
+    session.execute(
+        insert(Fact).values(
+            kind=kind,
+            at=now,
+            message_id=message_id,
+            delivery_id=delivery_id,
+            data=json.dumps(data, ensure_ascii=False, sort_keys=True),
+        )
+    )

@@ -1,0 +1,242 @@
+"""The journal's door: every write goes through one thread, in group commits; readers stand beside it.
+
+Purpose: durable and fast on one file. Operations are plain functions of a synchronous SQLModel session; those that
+wait together share one fsync'd commit, each in its own savepoint.
+
+Guarantee: when `write` returns, its effects are on stable storage (WAL, synchronous=FULL). An operation that raises
+leaves nothing behind and does not disturb the others of its commit. One process per journal (an exclusive lock on
+`<journal>.lock`).
+
+Fails: `JournalUnavailable` when the commit itself fails (disk full, file locked, journal closed): then none of the
+operations of that commit happened. `ConfigurationFault` at opening (lock held, other schema version).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool, StaticPool
+from sqlmodel import Session, SQLModel, create_engine
+
+from gateway.errors import ConfigurationFault, JournalUnavailable
+from gateway.journal.models import SCHEMA_VERSION
+from gateway.settings import JournalSettings
+
+T = TypeVar("T")
+log = logging.getLogger("gateway.journal")
+
+MAX_GROUP = 64
+"""Operations in one commit at most: bounds how long the first one waits for the last."""
+READERS = 4
+
+
+@dataclass(slots=True)
+class _Job:
+    operation: Callable[[Session], Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class Journal:
+    """One open journal. Create with `await Journal.open(...)`; close with `await journal.close()`."""
+
+    def __init__(self, path: Path, settings: JournalSettings) -> None:
+        self.path = path
+        self._settings = settings
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock_fd = _exclusive_lock(path)
+        self._write_engine = self._engine(StaticPool)
+        self._read_engine = self._engine(QueuePool, pool_size=READERS, max_overflow=0)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-read")
+        self._prepare_schema()
+        self._thread = threading.Thread(target=self._run, name="journal-write", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    async def open(cls, path: Path, settings: JournalSettings | None = None) -> Journal:
+        """Open (or create) the journal at `path`."""
+        settings = settings or JournalSettings()
+        return await asyncio.to_thread(cls, path, settings)
+
+    async def write(self, operation: Callable[[Session], T]) -> T:
+        """Run `operation(session)` in the writer thread; return its result once committed and fsync'd.
+
+        Raises what the operation raises, or `JournalUnavailable`.
+        """
+        if self._closed:
+            raise JournalUnavailable("the journal is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Job(operation, future, loop))
+        # shielded: a caller that is cancelled must not make the commit's result fail
+        return await asyncio.shield(future)
+
+    async def read(self, operation: Callable[[Session], T]) -> T:
+        """Run a read-only `operation(session)` beside the writer; sees everything committed before the call."""
+        if self._closed:
+            raise JournalUnavailable("the journal is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
+
+    async def close(self) -> None:
+        """Finish the writes under way, checkpoint, release the lock."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._dispose)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _engine(self, pool: type[Any], **kwargs: Any) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self.path}", poolclass=pool, connect_args={"check_same_thread": False}, **kwargs
+        )
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
+            # transactions are ours: the driver must not open or close any by itself (savepoints would break)
+            connection.isolation_level = None
+            for pragma in (
+                "page_size = 16384",
+                "journal_mode = WAL",
+                f"synchronous = {self._settings.synchronous}",
+                f"busy_timeout = {self._settings.busy_timeout_ms}",
+                "foreign_keys = ON",
+                "temp_store = MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if pool is StaticPool else "BEGIN")
+
+        return engine
+
+    def _prepare_schema(self) -> None:
+        try:
+            with self._write_engine.connect() as c:
+                version = c.exec_driver_sql("PRAGMA user_version").scalar_one()
+                empty = c.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0
+                c.rollback()
+            if version not in (0, SCHEMA_VERSION) or (version == 0 and not empty):
+                raise ConfigurationFault(
+                    f"{self.path.name}: schema version {version}, this gateway needs {SCHEMA_VERSION}"
+                )
+            with self._write_engine.begin() as c:
+                SQLModel.metadata.create_all(c)
+                c.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+        except (DBAPIError, ConfigurationFault) as e:
+            self._dispose()
+            if isinstance(e, ConfigurationFault):
+                raise
+            raise ConfigurationFault(f"{self.path.name}: {e.orig}") from e
+
+    def _read(self, operation: Callable[[Session], T]) -> T:
+        with Session(self._read_engine, autoflush=False) as session:
+            return operation(session)
+
+    def _run(self) -> None:
+        """The writer thread: take all that waits, one transaction, one commit."""
+        stop = False
+        while not stop:
+            job = self._queue.get()
+            group: list[_Job] = []
+            while True:
+                if job is None:
+                    stop = True
+                else:
+                    group.append(job)
+                if len(group) >= MAX_GROUP:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[_Job]) -> None:
+        done: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            with Session(self._write_engine, autoflush=False, expire_on_commit=False) as session:
+                session.execute(text("SELECT 1"))  # opens the transaction (BEGIN IMMEDIATE)
+                for job in group:
+                    done.append((job, *_apply(session, job.operation)))
+                session.commit()
+        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+            log.error("journal commit failed: %s", type(e).__name__)
+            fault = JournalUnavailable(f"the journal could not commit ({type(e).__name__})")
+            done = [(job, None, fault) for job in group]
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
+        for item in done:
+            loops.setdefault(item[0].loop, []).append(item)
+        for loop, items in loops.items():
+            try:
+                loop.call_soon_threadsafe(_settle, items)
+            except RuntimeError:  # the loop is closed: nobody waits any more, the commit stands
+                log.warning("journal: %d results have no reader", len(items))
+
+    def _dispose(self) -> None:
+        self._readers.shutdown()
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+        os.close(self._lock_fd)
+
+
+def _apply(session: Session, operation: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
+    """One operation in its savepoint. A database error of the whole connection is raised to the group."""
+    savepoint = session.begin_nested()
+    try:
+        result = operation(session)
+        savepoint.commit()
+    except DBAPIError as e:
+        # a constraint concerns this operation alone; anything else (disk full, I/O error) concerns them all
+        if not isinstance(e.orig, sqlite3.IntegrityError):
+            raise
+        savepoint.rollback()
+        return None, e
+    except BaseException as e:
+        savepoint.rollback()
+        return None, e
+    return result, None
+
+
+def _settle(items: list[tuple[_Job, Any, BaseException | None]]) -> None:
+    for job, result, error in items:
+        if job.future.cancelled():
+            continue
+        if error is None:
+            job.future.set_result(result)
+        else:
+            job.future.set_exception(error)
+
+
+def _exclusive_lock(path: Path) -> int:
+    """A lock that dies with the process; the file descriptor to close."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise ConfigurationFault(f"journal folder of {path.name}: {e.strerror}") from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(fd)
+        raise ConfigurationFault(f"{path.name} is in use by another gateway process") from e
+    return fd

@@ -1,0 +1,101 @@
+"""The FastAPI application: `/healthz`, `/readyz`, `/metrics`, `/api/v1/messages/{MSH-10}` and one page.
+
+Guarantee: read-only; no patient data; a strict Content-Security-Policy, nothing loaded from elsewhere.
+Fails: 404 for an unknown MSH-10; 503 from `/readyz` with the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gateway import __version__, views
+from gateway.exchange.telemetry import Telemetry
+from gateway.journal.store import Journal
+from gateway.web import wording
+
+HERE = Path(__file__).parent
+PAGE_ROWS = 50
+CSP = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class GatewayView(Protocol):
+    """What the web may ask of a running gateway."""
+
+    journal: Journal
+    telemetry: Telemetry
+
+    async def readiness(self) -> dict[str, str]:
+        """What is not ready: name → French sentence. Empty when all is well."""
+        ...
+
+    async def measure(self) -> None:
+        """Bring the gauges up to date."""
+        ...
+
+
+def create_app(gateway: GatewayView) -> FastAPI:
+    """The application for one running gateway."""
+    app = FastAPI(title="segur-gateway", version=__version__, docs_url=None, redoc_url=None)
+    pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
+    pages.filters |= {
+        "etat": wording.state,
+        "cible": wording.destination,
+        "heure": wording.time,
+        "accuse": wording.ack,
+    }
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+
+    @app.middleware("http")
+    async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = CSP
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """The process answers."""
+        return "ok\n"
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """200 when messages can be accepted, else 503 with the reasons."""
+        reasons = await gateway.readiness()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus text format."""
+        await gateway.measure()
+        return Response(generate_latest(gateway.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/api/v1/messages/{control_id}")
+    async def message(control_id: str) -> dict[str, Any]:
+        """State of the message(s) with this MSH-10: documents, deliveries, attempts."""
+        found = await gateway.journal.read(lambda s: views.messages_by_control_id(s, control_id))
+        if not found:
+            raise HTTPException(404, "no message with this MSH-10")
+        return {"messages": found}
+
+    @app.get("/", response_class=HTMLResponse)
+    async def page() -> HTMLResponse:
+        """The last exchanges."""
+        messages = await gateway.journal.read(lambda s: views.last_messages(s, PAGE_ROWS))
+        reasons = await gateway.readiness()
+        return HTMLResponse(
+            pages.get_template("exchanges.html").render(
+                messages=messages, reasons=reasons, version=__version__
+            )
+        )
+
+    return app

@@ -1,0 +1,44 @@
+"""French words of the page for states, destinations and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+PARIS = ZoneInfo("Europe/Paris")
+
+STATES = {
+    "received": "reçu",
+    "answered": "répondu",
+    "held": "en attente de la version précédente",
+    "ready": "à envoyer",
+    "sending": "en cours",
+    "uncertain": "à vérifier",
+    "suspended": "suspendu (configuration)",
+    "succeeded": "réussi",
+    "refused": "refusé",
+    "expired": "abandonné (délai dépassé)",
+    "cancelled": "annulé",
+}
+DESTINATIONS = {"dmp": "DMP", "mss": "MSSanté", "dpi": "Retour au DPI (ZAM)"}
+ACKS = {"AA": "accepté", "AE": "refusé (erreur)", "AR": "à renvoyer plus tard"}
+
+
+def state(code: str) -> str:
+    """A state in French."""
+    return STATES.get(code, code)
+
+
+def destination(code: str) -> str:
+    """A destination in French."""
+    return DESTINATIONS.get(code, code)
+
+
+def ack(code: str | None) -> str:
+    """`AA — accepté`."""
+    return f"{code} — {ACKS.get(code, '')}" if code else "pas encore répondu"
+
+
+def time(iso: str | None) -> str:
+    """`20/11/2026 14:03:09`, Paris time."""
+    return datetime.fromisoformat(iso).astimezone(PARIS).strftime("%d/%m/%Y %H:%M:%S") if iso else "—"
