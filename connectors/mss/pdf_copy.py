@@ -10,7 +10,6 @@ Source: spec/mssante.md §1.8; parser options: spec/cda.md §5.
 
 from __future__ import annotations
 
-import binascii
 from typing import Any
 
 from lxml import etree
@@ -18,6 +17,7 @@ from lxml import etree
 from connectors.mss.plan import PdfCopy
 from gateway.cda.document import CdaBody
 from gateway.errors import BadInput
+from gateway.hl7.base64text import BadBase64, decode
 
 _NS = {"h": "urn:hl7-org:v3"}
 _BODY = etree.XPath("(//h:ClinicalDocument/h:component/h:nonXMLBody/h:text)[1]", namespaces=_NS)
@@ -28,7 +28,6 @@ _SECTION = etree.XPath(
 )
 HUGE = 9_000_000
 """Above this many bytes a text node may pass libxml2's own limit."""
-_WHITESPACE = b" \t\r\n"
 
 
 class NoPdf(BadInput):
@@ -71,12 +70,9 @@ def extract(content: bytes, place: PdfCopy) -> bytes | None:
     found: Any = (_BODY if place is PdfCopy.BODY else _SECTION)(root)
     if not found or not found[0].text:
         raise NoPdf("no base64 text where the PDF copy should be")
-    text = found[0].text
     try:
-        raw = text.encode("ascii").translate(None, _WHITESPACE)
-        raw += b"=" * (-len(raw) % 4)
-        pdf = binascii.a2b_base64(raw, strict_mode=True)
-    except (UnicodeEncodeError, binascii.Error):
+        pdf = decode(found[0].text.encode("ascii")).content
+    except (UnicodeEncodeError, BadBase64):
         raise NoPdf("the PDF copy is not base64") from None
     if not pdf.startswith(b"%PDF-"):
         raise NoPdf("the copy is not a PDF")

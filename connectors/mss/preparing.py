@@ -243,10 +243,8 @@ def _plan(
 
 
 def _default_body(bodies: Bodies, action: Action, label: str) -> str:
-    text = {Action.SUBMIT: bodies.submit, Action.REPLACE: bodies.replace, Action.DELETE: bodies.delete}[
-        action
-    ]
-    return text.format(document=label)
+    texts = {Action.SUBMIT: bodies.submit, Action.REPLACE: bodies.replace, Action.DELETE: bodies.delete}
+    return texts[action].format(document=label)
 
 
 def _emitter(settings: MssSettings, sender: Party | None, version: str) -> Emitter:

@@ -14,42 +14,10 @@ import ssl
 from enum import StrEnum
 
 from connectors.port import Outcome, OutcomeClass
+from gateway.hl7.tables import SMTP_ERRORS, label, table
 
-LABELS = {
-    "101": "Connexion impossible au serveur de messagerie",
-    "111": "Connexion refusée par le serveur de messagerie",
-    "250": "Message accepté par l'opérateur",
-    "251": "Message accepté, relayé vers une autre adresse",
-    "252": "Message accepté sans vérification du destinataire",
-    "420": "Délai dépassé pendant le transfert",
-    "421": "Service de messagerie indisponible",
-    "422": "Boîte du destinataire pleine",
-    "431": "Espace disque ou mémoire insuffisant chez l'opérateur",
-    "432": "Changement de mot de passe requis",
-    "441": "Le serveur du destinataire ne répond pas",
-    "442": "Connexion interrompue pendant la transmission",
-    "450": "Boîte du destinataire momentanément indisponible",
-    "451": "Erreur de traitement chez l'opérateur",
-    "452": "Ressources insuffisantes chez l'opérateur",
-    "500": "Commande non reconnue par l'opérateur",
-    "501": "Paramètre refusé par l'opérateur",
-    "502": "Commande non prise en charge par l'opérateur",
-    "503": "Ordre des commandes refusé par l'opérateur",
-    "504": "Paramètre non pris en charge par l'opérateur",
-    "510": "Adresse du destinataire incorrecte",
-    "512": "Domaine du destinataire introuvable",
-    "513": "Type d'adresse incorrect",
-    "523": "Message trop volumineux pour l'opérateur",
-    "530": "Authentification requise par l'opérateur",
-    "541": "Message rejeté par l'opérateur",
-    "550": "Boîte du destinataire inexistante",
-    "551": "Destinataire non géré par ce serveur",
-    "552": "Espace alloué dépassé",
-    "553": "Nom de boîte incorrect",
-    "554": "Échec définitif de la transmission",
-}
-"""Our French words for the codes of the table, and for acceptance."""
-
+ACCEPTED = "250"
+_ACCEPTED_LABEL = "Message accepté par l'opérateur"
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
 _AUTHENTICATION = frozenset({530, 534, 535, 538})
 _SIZE_REPLIES = frozenset({523, 552})
@@ -67,19 +35,24 @@ class Phase(StrEnum):
     """The reply to the final dot, or one that came before it."""
 
 
+def label_of(code: str) -> str:
+    """The French words for a code of the table, and for acceptance."""
+    return _ACCEPTED_LABEL if code == ACCEPTED else label(SMTP_ERRORS, code)
+
+
 def outcome(kind: OutcomeClass, code: str, **details: object) -> Outcome:
     """An outcome with our label for `code` (a code of the table)."""
-    return Outcome(kind, code, LABELS[code], details)
+    return Outcome(kind, code, label_of(code), details)
 
 
 def table_code(reply: int) -> str:
     """The code of the table for a server's `reply`: itself when listed, else the nearest general one."""
     text = str(reply)
-    if text in LABELS:
+    if text == ACCEPTED or text in table(SMTP_ERRORS):
         return text
     if reply in _AUTHENTICATION:
         return "530"
-    return {2: "250", 5: "554"}.get(reply // 100, "451")
+    return {2: ACCEPTED, 5: "554"}.get(reply // 100, "451")
 
 
 def of_reply(phase: Phase, reply: int, text: str = "") -> Outcome:
@@ -89,7 +62,8 @@ def of_reply(phase: Phase, reply: int, text: str = "") -> Outcome:
     details: dict[str, object] = {"phase": phase.value, "reply": reply}
     if enhanced:
         details["enhanced"] = enhanced
-    return Outcome(_class(phase, reply, enhanced), table_code(reply), LABELS[table_code(reply)], details)
+    code = table_code(reply)
+    return Outcome(_class(phase, reply, enhanced), code, label_of(code), details)
 
 
 def _class(phase: Phase, reply: int, enhanced: str) -> OutcomeClass:

@@ -1,0 +1,155 @@
+"""The SMTP side of the simulated operator: aiosmtpd, with delivery status notification (RFC 3461).
+
+Purpose: what aiosmtpd lacks: DSN parameters kept as sent (it upper-cases every parameter and refuses those it
+does not know), AUTH EXTERNAL, and answers on order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import re
+import ssl
+from typing import Any, ClassVar, NoReturn, Protocol, cast
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+_DSN = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
+_PARAMETERS = re.compile(r"(?P<address>[^>]*>)(?P<parameters>.*)", re.DOTALL)
+
+
+class DsnEnvelope(Envelope):
+    """An envelope with its DSN parameters: of MAIL, and of RCPT by address. Names in upper case, values as
+    sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mail_dsn: dict[str, str] = {}
+        self.rcpt_dsn: dict[str, dict[str, str]] = {}
+        self.pending_dsn: dict[str, str] = {}
+
+
+class Answers(Protocol):
+    """What decides the answers (the simulator)."""
+
+    auth: str
+    user: str
+    password: str
+    dsn: bool
+
+    async def on_rcpt(self, address: str) -> str: ...
+
+    async def on_data(self, server: DsnSmtp, envelope: DsnEnvelope) -> str: ...
+
+
+class DsnSmtp(SMTP):
+    """One connection."""
+
+    # an ORCPT alone may have 500 characters (RFC 3461 §4.2); aiosmtpd's own limit is 512 for the line
+    command_size_limits: ClassVar[dict[str, int]] = collections.defaultdict(lambda: 2048)
+
+    def __init__(self, answers: Answers, **options: Any) -> None:
+        handler = Handler(answers)
+        super().__init__(handler, authenticator=handler.authenticate, **options)
+        self._answers = answers
+
+    @property
+    def dialogue(self) -> asyncio.Task[None] | None:
+        """The task that serves this connection."""
+        return self._handler_coroutine
+
+    def cut(self) -> None:
+        """Drop the connection at once."""
+        if self.transport is not None:
+            cast(asyncio.WriteTransport, self.transport).abort()
+
+    def _create_envelope(self) -> DsnEnvelope:
+        return DsnEnvelope()
+
+    def _split(self, arg: str | None) -> tuple[str | None, dict[str, str]]:
+        """`arg` without its DSN parameters, and these."""
+        found = _PARAMETERS.match(arg or "")
+        if found is None or not self._answers.dsn:
+            return arg, {}
+        kept: list[str] = []
+        dsn: dict[str, str] = {}
+        for parameter in found["parameters"].split():
+            name, _, value = parameter.partition("=")
+            if name.upper() in _DSN:
+                dsn[name.upper()] = value
+            else:
+                kept.append(parameter)
+        return " ".join([found["address"], *kept]), dsn
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """MAIL with RET and ENVID."""
+        arg, dsn = self._split(arg)
+        await super().smtp_MAIL(arg)
+        envelope = cast(DsnEnvelope, self.envelope)
+        if envelope.mail_from:
+            envelope.mail_dsn = dsn
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        """RCPT with NOTIFY and ORCPT."""
+        arg, cast(DsnEnvelope, self.envelope).pending_dsn = self._split(arg)
+        await super().smtp_RCPT(arg)
+
+    def peer_certificate(self) -> bool:
+        """True when the client gave a certificate over TLS."""
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object") if self.transport else None
+        return tls is not None and tls.getpeercert() not in (None, {})
+
+    async def vanish(self) -> NoReturn:
+        """Cut the connection without a word; never returns (aiosmtpd cancels the dialogue)."""
+        self.cut()
+        await silence()
+
+
+async def silence() -> NoReturn:
+    """Say nothing until the client gives up: aiosmtpd then cancels the dialogue."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody sets this future")
+
+
+class Handler:
+    """Hooks of aiosmtpd: extensions, authentication, recipients, mails."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def handle_EHLO(
+        self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Add DSN to the extensions and show only the mechanism in force."""
+        session.host_name = hostname
+        shown = [r for r in responses if not r.startswith("250-AUTH")]
+        extra = ["250-DSN"] if self._answers.dsn else []
+        if self._answers.auth != "none":
+            extra.append(f"250-AUTH {self._answers.auth.upper()}")
+        return [*shown[:-1], *extra, shown[-1]]
+
+    async def handle_RCPT(
+        self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, address: str, options: list[str]
+    ) -> str:
+        """Ask the plan; keep the DSN parameters of an accepted recipient."""
+        answer = await self._answers.on_rcpt(address)
+        if answer.startswith("2"):
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_dsn[address] = envelope.pending_dsn
+        return answer
+
+    async def handle_DATA(self, server: DsnSmtp, session: Session, envelope: DsnEnvelope) -> str:
+        """Hand the mail over."""
+        return await self._answers.on_data(server, envelope)
+
+    async def auth_EXTERNAL(self, server: DsnSmtp, args: list[str]) -> AuthResult:
+        """RFC 4422 appendix A: who the client certificate says."""
+        return AuthResult(success=server.peer_certificate(), handled=False)
+
+    def authenticate(
+        self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, mechanism: str, data: LoginPassword
+    ) -> AuthResult:
+        """PLAIN and LOGIN against the one account."""
+        given = (data.login, data.password)
+        expected = (self._answers.user.encode(), self._answers.password.encode())
+        return AuthResult(success=given == expected, handled=False)
