@@ -1,0 +1,172 @@
+"""PRT: sender, recipients and reply addresses.
+
+Purpose: read the PRT that follow the documents, and check that each can be used as it is asked to be. Pure.
+Guarantee: an address that a mail server could misread (blanks, controls, several @) always rejects; the
+same address is kept once, so that nobody is sent the same document twice; a patient's address that is not
+the patient's own is a finding (PATIENT-ADDRESS-*). No address enters a finding.
+Source: volet Transmission v2.1, PRT (spec/hl7-transmission.md §1); spec/mssante.md §1.1, §1.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.hl7.message import Segment
+from gateway.hl7.profile.identity import authority
+from gateway.hl7.profile.observations import Observations
+from gateway.hl7.transmission import INS_OIDS, Flags, Organisation, Party, Patient, Person
+from gateway.rules import Findings
+
+# What can never break out of an SMTP command or a header; the finer syntax is a rule of its own.
+_SAFE = re.compile(r"[^\s<>,;:\"()\[\]\\@\x00-\x20\x7f-\uffff]+@[A-Za-z0-9.-]+")
+_ADDRESS = re.compile(
+    r"(?=.{1,254}\Z)(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What the PRT of a message say."""
+
+    sender: Party | None
+    recipients: tuple[Party, ...]
+    reply_to: tuple[str, ...]
+
+
+def read_parties(observations: Observations, flags: Flags, patient: Patient, findings: Findings) -> Parties:
+    """The parties of every document (their union) and of misplaced PRT."""
+    reader = _Reader(flags, patient, findings)
+    for group in observations.documents:
+        reader.read(group.parties, document=group.obx.index)
+    reader.read(observations.loose, document=-1)
+    if flags.dest_dmp:
+        reader.check_sender(observations)
+    return Parties(reader.sender, tuple(reader.recipients), tuple(reader.reply_to))
+
+
+class _Reader:
+    def __init__(self, flags: Flags, patient: Patient, findings: Findings) -> None:
+        self.flags = flags
+        self.patient = patient
+        self.findings = findings
+        self.sender: Party | None = None
+        self.sender_prt: Segment | None = None
+        self.recipients: list[Party] = []
+        self.reply_to: list[str] = []
+        self._seen: dict[str, int] = {}
+
+    def read(self, segments: Sequence[Segment], document: int) -> None:
+        for prt in segments:
+            self._check_form(prt)
+            role = prt.value(4).upper()
+            if role == "SB":
+                self._sender(prt)
+            elif role == "RCT":
+                self._recipient(prt, document)
+            elif role == "REPLY":
+                self._reply(prt)
+            else:
+                self.findings.add("PRT4-ROLE", prt.place(4, 1, 1))
+
+    def check_sender(self, observations: Observations) -> None:
+        """What the DMP asks of the sender."""
+        if self.sender is None:
+            if observations.documents:
+                self.findings.add("SB-REQUIRED", observations.documents[0].obx.place())
+            return
+        organisation = self.sender.organisation
+        named = self.sender.person is not None or self.sender.device
+        if not named or organisation is None or not organisation.number:
+            self.findings.add("SB-INCOMPLETE", self.sender.place)
+
+    def _check_form(self, prt: Segment) -> None:
+        if prt.value(2) != "UC":
+            self.findings.add("PRT2-VALUE", prt.place(2))
+        names = prt.text(5, comp=9), prt.text(8, comp=6)
+        if _TRAILING_BLANK.search(prt.raw) or any(" " in n for n in names):
+            self.findings.add("PRT-BLANKS", prt.place())
+
+    def _sender(self, prt: Segment) -> None:
+        party = read_party(prt)
+        if self.sender is None:
+            self.sender = party
+        elif replace(party, place=self.sender.place) != self.sender:
+            self.findings.add("SB-REPEATED", prt.place())
+
+    def _recipient(self, prt: Segment, document: int) -> None:
+        party = read_party(prt)
+        asked = self.flags.dest_mssante_ps or self.flags.dest_mssante_pat
+        if party.address is None:
+            self.findings.add("RCT-ADDRESS" if asked else "RCT-UNUSED", prt.place(15, 1, 4))
+            return
+        key = party.address.lower()
+        if key in self._seen:
+            # After another document the repetition is the way to say "to the same recipient".
+            if self._seen[key] == document:
+                self.findings.add("RCT-REPEATED", prt.place(15, 1, 4))
+            return
+        self._seen[key] = document
+        self._check_address(prt, party.address)
+        self.recipients.append(party)
+        used = self.flags.dest_mssante_pat if party.is_patient else self.flags.dest_mssante_ps
+        if not used:
+            self.findings.add("RCT-UNUSED", prt.place())
+        elif party.is_patient:
+            self._check_patient_address(prt, party.address)
+        person = party.person
+        if not party.is_patient and person and (person.id_type == "INS" or person.authority in INS_OIDS):
+            self.findings.add("PATIENT-ADDRESS-DOMAIN", prt.place(15, 1, 4))
+
+    def _reply(self, prt: Segment) -> None:
+        address = prt.value(15, comp=4)
+        if not address:
+            self.findings.add("REPLY-ADDRESS", prt.place(15, 1, 4))
+            return
+        self._check_address(prt, address)
+        if address.lower() not in (a.lower() for a in self.reply_to):
+            self.reply_to.append(address)
+
+    def _check_address(self, prt: Segment, address: str) -> None:
+        if not _SAFE.fullmatch(address):
+            self.findings.add("ADDRESS-UNSAFE", prt.place(15, 1, 4))
+        elif not _ADDRESS.fullmatch(address):
+            self.findings.add("ADDRESS-SYNTAX", prt.place(15, 1, 4))
+        if prt.value(15, comp=3).upper() != "X.400":
+            self.findings.add("PRT15-TYPE", prt.place(15, 1, 3))
+
+    def _check_patient_address(self, prt: Segment, address: str) -> None:
+        """The mailbox must be the one of the patient of PID-3, and that identity must be qualified."""
+        ins = self.patient.ins
+        if ins is None:
+            self.findings.add("PATIENT-ADDRESS-NO-INS", prt.place(15, 1, 4))
+        elif address.split("@")[0].upper() != ins.value.upper():
+            self.findings.add("PATIENT-ADDRESS-INS", prt.place(15, 1, 4))
+        if self.patient.identity_status != "VALI":
+            self.findings.add("PATIENT-ADDRESS-UNQUALIFIED", prt.place(15, 1, 4))
+
+
+_TRAILING_BLANK = re.compile(rb" (?:[|^&~]|\Z)")
+
+
+def read_party(prt: Segment) -> Party:
+    """One PRT as sent (blanks around values apart)."""
+    person = organisation = None
+    if prt.value(5) or prt.value(5, comp=2):
+        person = Person(
+            id=prt.value(5),
+            family=prt.value(5, comp=2),
+            given=prt.value(5, comp=3),
+            authority=authority(prt, 5, 1, 9)[0],
+            id_type=prt.value(5, comp=13),
+        )
+    if prt.value(8) or prt.value(8, comp=10):
+        organisation = Organisation(
+            name=prt.value(8),
+            authority=authority(prt, 8, 1, 6)[0],
+            id_type=prt.value(8, comp=7),
+            number=prt.value(8, comp=10),
+        )
+    return Party(prt.place(), person, organisation, prt.value(10) or None, prt.value(15, comp=4) or None)

@@ -1,0 +1,95 @@
+"""From a message to a transmission: every check of the profile, all findings together.
+
+Purpose: the one entry of this package. Pure.
+Guarantee: all that can be checked is checked, whatever else is wrong. `Reading.transmission` is given as
+soon as the message says what to do with which document, even when findings reject it, so that the CDA
+checks can add theirs to the same ACK: **only `findings.rejects` says whether it may go on.**
+Source: volet Transmission v2.1 (spec/hl7-transmission.md §1), architecture §7a.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.hl7.message import Message
+from gateway.hl7.profile.header import EVENTS, check_header
+from gateway.hl7.profile.identity import read_patient, read_visit
+from gateway.hl7.profile.metadata import may_not_answer, read_body, read_flags
+from gateway.hl7.profile.observations import read_parts, sort_observations
+from gateway.hl7.profile.orders import (
+    Notification,
+    check_types,
+    read_action,
+    read_document_type,
+    read_notification,
+)
+from gateway.hl7.profile.parties import read_parties
+from gateway.hl7.profile.routing import check_routing
+from gateway.hl7.profile.structure import check_structure
+from gateway.hl7.transmission import Transmission
+from gateway.rules import Findings, RuleBook
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the profile made of a message. `transmission` may be there although `findings.rejects` is true."""
+
+    transmission: Transmission | None
+    findings: Findings
+
+
+def read_transmission(message: Message, book: RuleBook) -> Reading:
+    """Read an MDM or ORU message. `transmission` is None when type, event, action or document are not
+    known.
+    """
+    findings = Findings(book)
+    known = check_header(message, findings)
+    if message.type not in EVENTS:
+        # Nothing says which structure to expect: further findings would be noise.
+        return Reading(None, findings)
+    check_structure(message, findings)
+    patient, account = read_patient(message, findings)
+    patient_class, visit = read_visit(message, findings)
+    document_type = read_document_type(message, findings)
+    notification = read_notification(message, findings) if message.type == "MDM" else Notification()
+    observations = sort_observations(message, findings)
+    parts = read_parts(observations, findings)
+    action = read_action(message, parts, findings)
+    check_types(message, parts, notification.type_code, findings)
+    last = observations.documents[-1].obx if observations.documents else None
+    flags = read_flags(message, observations.metadata, last, findings)
+    body_ps = read_body(message, observations.metadata, "CORPSMAIL_PS", findings)
+    body_patient = read_body(message, observations.metadata, "CORPSMAIL_PATIENT", findings)
+    parties = read_parties(observations, flags, patient, findings)
+    if message.first("OBX") is not None:
+        check_routing(flags, action, parties, observations, findings)
+    if not known or action is None or not parts:
+        return Reading(None, findings)
+    transmission = Transmission(
+        control_id=message.control_id,
+        message_type=message.type,
+        event=message.event,
+        version=message.version,
+        processing_id=message.processing_id,
+        sending_application=message.sending_application,
+        sending_facility=message.sending_facility,
+        receiving_application=message.receiving_application,
+        receiving_facility=message.receiving_facility,
+        action=action,
+        patient=patient,
+        patient_class=patient_class,
+        visit_number=visit,
+        account_number=account,
+        document_type=document_type,
+        document_id=notification.document_id,
+        replaced_id=notification.replaced_id,
+        parts=parts,
+        sender=parties.sender,
+        recipients=parties.recipients,
+        reply_to=parties.reply_to,
+        flags=flags,
+        body_ps=body_ps,
+        body_patient=body_patient,
+        patient_may_not_answer=may_not_answer(observations.metadata),
+    )
+    return Reading(transmission, findings)

@@ -1,0 +1,68 @@
+"""Destinations: are the masking flags, the destinations and the recipients compatible?
+
+Purpose: the MSSanté routing table (data: routing.toml) and the patient-safety invariants around it. Pure
+apart from reading that file once.
+Guarantee: MASQUE_PS never goes to a professional, INVISIBLE_PATIENT never to the patient, whatever the
+preset. Source: volet Transmission v2.1, "règles de gestion MSSanté"; spec/mssante.md §1.1; architecture §7a.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from gateway.errors import ConfigurationFault, Place
+from gateway.hl7.profile.metadata import FLAGS
+from gateway.hl7.profile.observations import Observations
+from gateway.hl7.profile.parties import Parties
+from gateway.hl7.transmission import Action, Flags
+from gateway.rules import Findings
+
+Row = dict[str, str]
+
+
+@cache
+def routing_table() -> tuple[Row, ...]:
+    """Rows of routing.toml: metadata → values allowed. Raises `ConfigurationFault` for a malformed file."""
+    path = Path(__file__).parent / "routing.toml"
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["row"]
+        return tuple({code: row[code] for code in FLAGS if code in row} for row in rows)
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as e:
+        raise ConfigurationFault(f"routing table: {e}") from e
+
+
+def check_routing(
+    flags: Flags, action: Action | None, parties: Parties, observations: Observations, findings: Findings
+) -> None:
+    """Findings ROUTE-*; each stands at the metadata OBX that asks for the destination."""
+    places = {g.code: g.obx.place(5) for g in observations.metadata}
+
+    def place(code: str) -> Place:
+        return places.get(code, Place("OBX"))
+
+    mss = flags.dest_mssante_ps or flags.dest_mssante_pat
+    if not (mss or flags.dest_dmp):
+        findings.add("ROUTE-NONE", place("DESTDMP"))
+    if flags.modif_conf_code and flags.dest_dmp and action is not Action.REPLACE:
+        findings.add("ROUTE-MODIF-OUTSIDE-REPLACEMENT", place("MODIF_CONF_CODE"))
+    if not mss:
+        return
+    unsafe = False
+    if flags.masque_ps and flags.dest_mssante_ps:
+        findings.add("ROUTE-MASKED-TO-PS", place("DESTMSSANTEPS"))
+        unsafe = True
+    if flags.invisible_patient and flags.dest_mssante_pat:
+        findings.add("ROUTE-INVISIBLE-TO-PATIENT", place("DESTMSSANTEPAT"))
+        unsafe = True
+    if not unsafe and not any(_matches(row, flags) for row in routing_table()):
+        findings.add("ROUTE-TABLE", place("DESTMSSANTEPS" if flags.dest_mssante_ps else "DESTMSSANTEPAT"))
+    if flags.dest_mssante_pat and not any(r.is_patient for r in parties.recipients):
+        findings.add("ROUTE-NO-PATIENT-ADDRESS", place("DESTMSSANTEPAT"))
+    if flags.dest_mssante_ps and all(r.is_patient for r in parties.recipients):
+        findings.add("ROUTE-NO-PS-ADDRESS", place("DESTMSSANTEPS"))
+
+
+def _matches(row: Row, flags: Flags) -> bool:
+    return all(("Y" if getattr(flags, FLAGS[code]) else "N") in allowed for code, allowed in row.items())
