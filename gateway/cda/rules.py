@@ -39,7 +39,7 @@ OLD_MEDIA_TYPES = frozenset({"text/rtf", "application/rtf", "image/jpeg", "image
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+\Z")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
 _LANGUAGE = re.compile(r"[a-z]{2}-[A-Z]{2}\Z")
-_TS = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d+)?([+-]\d{4})?\Z", re.ASCII)
+_TS = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d+)?([+-]\d{1,4})?\Z", re.ASCII)
 _MATRICULE = re.compile(r"(\d{5}(?:\d\d|2A|2B)\d{6})(\d\d)\Z", re.ASCII)
 _NS = {"v3": V3}
 _BAD_TELECOM = etree.XPath(
@@ -85,13 +85,18 @@ def check_header(
 # --- values -------------------------------------------------------------------------------------------------------
 
 
-def valid_time(value: str) -> bool:
-    """A TS of CDA: `YYYY[MM[DD[hh[mm[ss[.f]]]]]][+ZZzz]`, at a date that exists (the XSD accepts 20240231)."""
+def valid_time(value: str, *, zone: bool = True) -> bool:
+    """A TS of CDA: `YYYY[MM[DD[hh[mm[ss[.f]]]]]][+ZZzz]`, at a date that exists (the XSD accepts 20240231).
+
+    `zone`: the offset must have its four digits, because the time becomes UTC in the metadata; elsewhere one to four
+    are taken, as the XSD does (an official example has `+100`).
+    """
     found = _TS.match(value)
     if found is None:
         return False
     year, month, day, hour, minute, second = (None if g is None else int(g) for g in found.groups()[:6])
-    if found[8] is not None and (int(found[8][1:3]) > 14 or int(found[8][3:]) > 59):
+    offset = found[8]
+    if zone and offset is not None and (len(offset) != 5 or int(offset[1:3]) > 14 or int(offset[3:]) > 59):
         return False
     try:
         datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, min(second or 0, 59))
@@ -247,14 +252,15 @@ def _people(root: etree._Element, header: CdaHeader, findings: Findings, place: 
         assigned = child(element, "assignedAuthor")
         human = child(assigned, "assignedPerson") is not None
         device = child(assigned, "assignedAuthoringDevice") is not None
-        if not author.ids or not valid_time(author.time) or human == device:
+        if not author.ids or not valid_time(author.time, zone=False) or human == device:
             _once(findings, "CDA-H20-AUTHOR", place)
         if author.code is None or not author.code.label or not author.code.system:
             _once(findings, "CDA-H20-CODE", place)
-        if author.organisation is None or all(i.root != STRUCTURES for i in author.organisation.ids):
-            # a patient's own document has no organisation: its author is the INS itself
-            if not any(i.root in INS_OIDS for i in author.ids):
-                _once(findings, "CDA-H20-ORGANISATION", place)
+        # a patient's own document has no organisation: its author is the INS itself
+        own = any(i.root in INS_OIDS for i in author.ids)
+        known = author.organisation is not None and any(i.root == STRUCTURES for i in author.organisation.ids)
+        if not own and not known:
+            _once(findings, "CDA-H20-ORGANISATION", place)
     owner = header.custodian
     if owner is None or not any(i.root in (STRUCTURES, PATIENT_DOCUMENTS) and i.extension for i in owner.ids):
         findings.add("CDA-H21", place)
@@ -263,7 +269,7 @@ def _people(root: etree._Element, header: CdaHeader, findings: Findings, place: 
         findings.add("CDA-H22", place)
     elif (
         attribute(child(root, "legalAuthenticator", "signatureCode"), "code") != "S"
-        or not valid_time(signer.time)
+        or not valid_time(signer.time, zone=False)
         or not any(i.extension for i in signer.ids)
         or signer.person is None
         or not signer.person.family

@@ -29,7 +29,6 @@ from gateway.errors import Place
 from gateway.hl7.transmission import Action
 from gateway.rules import Findings, RuleBook
 
-
 CHAIN = "id:"
 """Prefix of the key of a set without setId."""
 
