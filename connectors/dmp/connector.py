@@ -1,0 +1,251 @@
+"""The DMP connector: pre-transaction, TD2.1a, TD2.1b, TD3.3c, and TD3.1b to know what became of an attempt.
+
+Purpose: `connectors.port.Connector` for the DMP, in indirect authentication.
+Guarantee: a document is never sent twice blindly: its uniqueId is constant, an attempt without a clear
+answer is UNCERTAIN, and `reconcile` asks the registry. The entryUUID of a replaced or deleted version is
+looked up just before use (it changes with each update) and never kept.
+Fails: returns outcomes; raises `ConfigurationFault` at start, `GatewayBug` for our own mistakes.
+Source: spec/dmp.md §3.7, §3.8, §4.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connectors.dmp import preparation as pre
+from connectors.dmp.certificates import Credentials, load_credentials
+from connectors.dmp.plan import Plan, load
+from connectors.dmp.requests import Request, RequestBuilder
+from connectors.dmp.responses import Answer, ErrorCodes, Failure, load_codes, read_reply
+from connectors.dmp.settings import DmpSettings, read_settings
+from connectors.dmp.transport import DmpTransport, TransportFailure
+from connectors.port import (
+    Accepted,
+    ConnectorContext,
+    DeliveryJob,
+    Outcome,
+    OutcomeClass,
+    Predecessor,
+    Preparation,
+    Refused,
+    Report,
+    Unavailable,
+    Verdict,
+)
+from connectors.xds.tables import Tables, load_tables
+from gateway.errors import GatewayBug
+from gateway.hl7.transmission import Action, Transmission
+from gateway.rules import RuleBook
+
+
+def _utc_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class DmpConnector:
+    """One destination: the DMP. See `connectors.port.Connector` for what each method promises."""
+
+    name = "dmp"
+    rule_tables: tuple[Path, ...] = (Path(__file__).parent / "rules.toml",)
+
+    def __init__(
+        self, settings: DmpSettings, software_version: str, clock: Callable[[], datetime] = _utc_clock
+    ) -> None:
+        self._settings = settings
+        self._version = software_version
+        self._clock = clock
+        self._tables: Tables = load_tables(settings.tables)
+        self._codes: ErrorCodes = load_codes(settings.error_codes)
+        self._book: RuleBook | None = None
+        self._credentials: Credentials | None = None
+        self._builder: RequestBuilder | None = None
+        self._transport: DmpTransport | None = None
+
+    def use(self, book: RuleBook) -> None:
+        """Receive the rule book."""
+        self._book = book
+
+    def wants(self, transmission: Transmission) -> bool:
+        """OBX DESTDMP = Y."""
+        return transmission.flags.dest_dmp
+
+    async def start(self) -> None:
+        """Check certificates, open the pool."""
+        credentials = await asyncio.to_thread(load_credentials, self._settings, self._clock())
+        self._credentials = credentials
+        self._builder = RequestBuilder(self._settings, credentials.signing, self._version)
+        self._transport = DmpTransport(self._settings, credentials.tls)
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    def certificate_expiry(self) -> datetime | None:
+        """When the first of our two certificates expires (for metrics and alerts); None before start."""
+        return self._credentials.not_after if self._credentials else None
+
+    async def prepare(self, preparation: Preparation) -> Verdict:
+        """Everything that can be refused without asking the DMP (under 1 ms: no thread is worth it)."""
+        if self._book is None:
+            raise GatewayBug("the DMP connector has no rule book")
+        if self._credentials is None or self._transport is None:
+            return Unavailable("Le connecteur DMP est arrêté.")
+        if not self._credentials.valid_at(preparation.now):
+            return Unavailable("Un certificat du connecteur DMP n'est pas en cours de validité.")
+        findings, deliveries = pre.prepare(
+            preparation, self._settings, self._tables, self._credentials.signing.structure, self._book
+        )
+        if findings.rejects:
+            return Refused(tuple(findings))
+        return Accepted(deliveries, tuple(findings))
+
+    async def deliver(self, job: DeliveryJob) -> Outcome:
+        """One attempt of TD2.1a, TD2.1b or TD3.3c."""
+        plan = load(job.plan)
+        if self._credentials is not None and not self._credentials.valid_at(job.now):
+            return Outcome(
+                OutcomeClass.CONFIGURATION, "CERTIFICATE", "Certificat du connecteur DMP hors validité."
+            )
+        if job.action is Action.DELETE:
+            return await self._delete(job, plan)
+        if job.action is Action.REPLACE:
+            return await self._replace(job, plan)
+        return await self._submit(job, plan, None)
+
+    async def reconcile(self, job: DeliveryJob) -> Outcome:
+        """TD3.1b on our uniqueId: is it there? For a deletion: is it gone?"""
+        plan = load(job.plan)
+        found = await self._find(plan, plan.unique_id, job.now)
+        if isinstance(found, Failure):
+            return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
+        if bool(found) is not (job.action is Action.DELETE):
+            return Outcome(
+                OutcomeClass.SUCCESS, "", "Vérifié dans le DMP.", {"recovered": True, "references": found}
+            )
+        return Outcome(OutcomeClass.TRANSIENT, "NOT_DONE", "Vérifié : le DMP n'a rien enregistré.")
+
+    def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
+        """ZAM^Z01 of a final outcome."""
+        if outcome.outcome is OutcomeClass.SUCCESS:
+            return Report(event="Z01", accepted=True)
+        return Report(event="Z01", accepted=False, code=outcome.code, label=outcome.label)
+
+    # --- transactions ---------------------------------------------------------------------------------------
+
+    async def _submit(self, job: DeliveryJob, plan: Plan, replaced: str | None) -> Outcome:
+        content = await job.documents[0].read()
+        # signing and canonicalising a large document takes longer than the event loop may wait
+        request = await asyncio.to_thread(self._build.submit, plan, content, replaced, job.now)
+        answer = await self._call(request, writes=True)
+        if isinstance(answer, Failure):
+            return await self._refused(job, plan, answer)
+        return _done(answer, request)
+
+    async def _replace(self, job: DeliveryJob, plan: Plan) -> Outcome:
+        """TD3.1b for the entryUUID of the replaced version, then TD2.1b (§3.7)."""
+        found = await self._find(plan, plan.replaces, job.now)
+        if isinstance(found, Failure):
+            return Outcome(_before_writing(found.outcome), found.code, found.label)
+        if len(found) == 1:
+            return await self._submit(job, plan, found[0])
+        if len(found) > 1:
+            return Outcome(
+                OutcomeClass.PERMANENT, "AMBIGUOUS", "Plusieurs références pour la version à remplacer."
+            )
+        if job.predecessor is Predecessor.NOT_DELIVERED:
+            return await self._submit(job, plan, None)
+        missing = Failure(
+            OutcomeClass.PERMANENT,
+            "UNKNOWN_PREDECESSOR",
+            "La version à remplacer est inconnue du DMP.",
+            duplicate=True,
+        )
+        return await self._refused(job, plan, missing)
+
+    async def _delete(self, job: DeliveryJob, plan: Plan) -> Outcome:
+        """TD3.1b, then TD3.3c. Nothing to delete is what was asked for (§3.8)."""
+        found = await self._find(plan, plan.unique_id, job.now)
+        if isinstance(found, Failure):
+            return Outcome(_before_writing(found.outcome), found.code, found.label)
+        if not found:
+            return Outcome(OutcomeClass.SUCCESS, "", "Document absent du DMP.", {"already_gone": True})
+        if len(found) > 1:
+            return Outcome(
+                OutcomeClass.PERMANENT, "AMBIGUOUS", "Plusieurs références pour le document à supprimer."
+            )
+        request = await asyncio.to_thread(self._build.delete, plan, found[0], job.now)
+        answer = await self._call(request, writes=True)
+        if isinstance(answer, Failure):
+            return await self._refused(job, plan, answer)
+        return _done(answer, request)
+
+    async def _refused(self, job: DeliveryJob, plan: Plan, failure: Failure) -> Outcome:
+        """A refusal that an earlier attempt of ours explains is a success: look before believing it.
+
+        Only a repetition may conclude so: on the first attempt a document already there is somebody else's.
+        """
+        if not failure.duplicate or job.attempt == 1:
+            return Outcome(failure.outcome, failure.code, failure.label)
+        found = await self._find(plan, plan.unique_id, job.now)
+        if isinstance(found, Failure):
+            return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
+        if bool(found) is not (job.action is Action.DELETE):
+            return Outcome(
+                OutcomeClass.SUCCESS,
+                failure.code,
+                "Déjà enregistré par un envoi précédent.",
+                {"recovered": True},
+            )
+        return Outcome(failure.outcome, failure.code, failure.label)
+
+    async def _find(self, plan: Plan, unique_id: str, now: datetime) -> tuple[str, ...] | Failure:
+        """References (entryUUID) of one uniqueId."""
+        request = await asyncio.to_thread(self._build.find, plan, unique_id, now)
+        answer = await self._call(request, writes=False)
+        return answer if isinstance(answer, Failure) else answer.references
+
+    async def _call(self, request: Request, *, writes: bool) -> Answer | Failure:
+        if self._transport is None:
+            return Failure(OutcomeClass.TRANSIENT, "STOPPED", "Le connecteur DMP est arrêté.")
+        try:
+            reply = await self._transport.post(
+                request.url, request.content_type, request.chunks, request.length
+            )
+        except TransportFailure as e:
+            outcome = e.outcome
+            if outcome is OutcomeClass.UNCERTAIN and not writes:
+                outcome = OutcomeClass.TRANSIENT
+            return Failure(outcome, e.code, e.label)
+        return read_reply(reply, request.message_id, self._codes, writes=writes)
+
+    @property
+    def _build(self) -> RequestBuilder:
+        if self._builder is None:
+            raise GatewayBug("the DMP connector was not started")
+        return self._builder
+
+
+def _before_writing(outcome: OutcomeClass) -> OutcomeClass:
+    """Class of a look-up that failed before anything was written: it is never uncertain."""
+    return OutcomeClass.TRANSIENT if outcome is OutcomeClass.UNCERTAIN else outcome
+
+
+def _done(answer: Answer, request: Request) -> Outcome:
+    return Outcome(
+        OutcomeClass.SUCCESS,
+        details={
+            "message_id": request.message_id,
+            "submission_set": request.lot_uid,
+            "warnings": list(answer.warnings),
+        },
+    )
+
+
+def create(context: ConnectorContext) -> DmpConnector:
+    """Entry point `segur_gateway.connectors`: dmp. Raises `ConfigurationFault`."""
+    return DmpConnector(read_settings(context.settings, context.base_dir), context.software_version)

@@ -1,0 +1,213 @@
+"""What the DMP answered: HTTP, MIME, envelope, fault, registry response, in that order.
+
+Purpose: one reply becomes an `Answer` (the DMP accepted) or a `Failure` (class, code, words). Pure.
+Guarantee: Success with warnings is a success; a reply that does not name our MessageID is nobody's success;
+an unknown code is permanent and keeps the server's own words; responses are parsed without DTD, entities or
+network.
+Fails: never raises on what the network brings; `load_codes` raises `ConfigurationFault`.
+Source: spec/dmp.md §4.2 to §4.4; PRE_ERR (the original code and message reach the user).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from connectors.dmp import mtom
+from connectors.dmp.soap import SOAP, WSA
+from connectors.dmp.transport import HttpReply
+from connectors.port import OutcomeClass
+from connectors.xds.ebrim import QUERY, RIM, RS
+from gateway.errors import ConfigurationFault
+
+SHIPPED_CODES: Final = Path(__file__).parent / "dmp_error_codes.csv"
+_DUPLICATE = "duplicate"
+_CLASSES = {
+    "transient": OutcomeClass.TRANSIENT,
+    "permanent": OutcomeClass.PERMANENT,
+    "configuration": OutcomeClass.CONFIGURATION,
+    _DUPLICATE: OutcomeClass.PERMANENT,
+}
+_WORDS_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRow:
+    """One line of the code table."""
+
+    outcome: OutcomeClass
+    label: str
+    duplicate: bool
+    """The answer of a transaction that may have been made already: look before believing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCodes:
+    """The table: by code, and by a part of the server's words."""
+
+    by_code: Mapping[str, CodeRow]
+    by_words: tuple[tuple[str, CodeRow], ...]
+
+    def find(self, code: str, words: str) -> CodeRow | None:
+        """The row of a code, else of the first pattern found in the words."""
+        row = self.by_code.get(code)
+        if row is not None:
+            return row
+        return next((r for pattern, r in self.by_words if pattern in words), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The DMP accepted. `references` are the ObjectRef of a query, `warnings` codes of severity Warning."""
+
+    references: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The DMP refused, or its reply cannot be believed."""
+
+    outcome: OutcomeClass
+    code: str
+    label: str
+    duplicate: bool = False
+
+
+def load_codes(path: Path | None = None) -> ErrorCodes:
+    """The table of `path`, or the shipped one: `code;class;label_fr;source`, `~words` for a pattern."""
+    file = path or SHIPPED_CODES
+    by_code: dict[str, CodeRow] = {}
+    by_words: list[tuple[str, CodeRow]] = []
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines, delimiter=";"):
+                kind = row["class"]
+                made = CodeRow(_CLASSES[kind], row["label_fr"] or "", kind == _DUPLICATE)
+                if row["code"].startswith("~"):
+                    by_words.append((row["code"][1:], made))
+                else:
+                    by_code[row["code"]] = made
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as e:
+        raise ConfigurationFault(f"DMP error table {file.name}: {type(e).__name__} {e}") from e
+    return ErrorCodes(by_code, tuple(by_words))
+
+
+def safe_parser() -> etree.XMLParser:
+    """A parser for what the network brings. New each time: lxml parsers are not shared between threads."""
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
+    )
+
+
+def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: bool) -> Answer | Failure:
+    """Believe, or not, one reply.
+
+    `writes`: the request changes something, so a reply that says nothing clear leaves the outcome UNCERTAIN;
+    for a query it is merely TRANSIENT.
+    """
+    doubt = OutcomeClass.UNCERTAIN if writes else OutcomeClass.TRANSIENT
+    root = _envelope(reply)
+    if root is None:
+        return _http_failure(reply.status, doubt)
+    relates = (root.findtext(f"{{{SOAP}}}Header/{{{WSA}}}RelatesTo") or "").strip()
+    body = root.find(f"{{{SOAP}}}Body")
+    content = next(body.iterchildren(tag=etree.Element), None) if body is not None else None
+    if relates and relates != message_id:
+        return Failure(doubt, "RELATES_TO", "Réponse du DMP à une autre requête.")
+    if content is None:
+        return Failure(doubt, "EMPTY", "Réponse du DMP sans contenu.")
+    if content.tag == f"{{{SOAP}}}Fault":
+        return _fault(content, codes, doubt)
+    if content.tag not in (f"{{{RS}}}RegistryResponse", f"{{{QUERY}}}AdhocQueryResponse"):
+        return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP de forme inconnue.")
+    if not relates:
+        return Failure(doubt, "RELATES_TO", "Réponse du DMP sans référence à la requête.")
+    return _registry(content, codes, doubt)
+
+
+def _envelope(reply: HttpReply) -> etree._Element | None:
+    """The SOAP 1.2 envelope, or None for anything else (HTML page, cut package, empty body…)."""
+    try:
+        raw, _ = mtom.decode(reply.content_type, reply.body)
+        root = etree.fromstring(raw, safe_parser())
+    except (ValueError, etree.XMLSyntaxError):
+        return None
+    return (
+        root if root.tag == f"{{{SOAP}}}Envelope" and root.getroottree().docinfo.internalDTD is None else None
+    )
+
+
+def _http_failure(status: int, doubt: OutcomeClass) -> Failure:
+    """A reply without envelope. 503 and 429 say that nothing was tried; other 5xx (a proxy that lost the
+    server, a crash) say nothing about what was done."""
+    if status in (401, 403, 404, 405, 407, 415):
+        outcome = OutcomeClass.CONFIGURATION
+    elif status in (408, 425, 429, 503):
+        outcome = OutcomeClass.TRANSIENT
+    elif status in (400, 413, 414, 431):
+        outcome = OutcomeClass.PERMANENT
+    else:
+        outcome = doubt
+    return Failure(outcome, f"HTTP{status}", f"Réponse HTTP {status} du DMP.")
+
+
+def _words(code: str, words: str, row: CodeRow | None) -> str:
+    """The server's words, with the French label when they do not say it already."""
+    said = " ".join(words.split())[:_WORDS_LIMIT]
+    label = row.label if row is not None else ""
+    if label and said and label not in said:
+        return f"{label} : {said}"
+    return said or label or code
+
+
+def _fault(fault: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Failure:
+    code = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Value") or "").rpartition(":")[2].strip()
+    subcode = (
+        (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Subcode/{{{SOAP}}}Value") or "").rpartition(":")[2].strip()
+    )
+    words = fault.findtext(f"{{{SOAP}}}Reason/{{{SOAP}}}Text") or ""
+    row = codes.find(subcode, words)
+    if row is not None:
+        return Failure(row.outcome, subcode or code, _words(subcode, words, row), row.duplicate)
+    # a fault of the receiver that names no code is a breakdown, not a judgement on the request
+    outcome = doubt if code == "Receiver" and not subcode else OutcomeClass.PERMANENT
+    return Failure(outcome, subcode or code or "Fault", _words(subcode or code, words, None))
+
+
+_GRAVITY = (
+    OutcomeClass.PERMANENT,
+    OutcomeClass.CONFIGURATION,
+    OutcomeClass.UNCERTAIN,
+    OutcomeClass.TRANSIENT,
+)
+
+
+def _registry(response: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Answer | Failure:
+    status = (response.get("status") or "").rpartition(":")[2]
+    warnings: list[str] = []
+    failures: list[Failure] = []
+    for error in response.iterfind(f"{{{RS}}}RegistryErrorList/{{{RS}}}RegistryError"):
+        code = (error.get("errorCode") or "").rpartition(":")[2]
+        if (error.get("severity") or "").endswith(":Warning"):
+            warnings.append(code)
+            continue
+        words = error.get("codeContext") or ""
+        row = codes.find(code, words)
+        outcome = row.outcome if row is not None else OutcomeClass.PERMANENT
+        failures.append(Failure(outcome, code, _words(code, words, row), row is not None and row.duplicate))
+    if status == "Success":
+        found = response.iterfind(f"{{{RIM}}}RegistryObjectList/{{{RIM}}}ObjectRef")
+        return Answer(tuple(r.get("id") or "" for r in found), tuple(warnings))
+    if status == "PartialSuccess":
+        # one document per lot: what was kept is found by reading back
+        return Failure(doubt, "PartialSuccess", "Enregistrement partiel par le DMP.")
+    if not failures:
+        return Failure(OutcomeClass.PERMANENT, status or "Failure", "Refus du DMP sans code d'erreur.")
+    # told with the gravest; the duplicate class counts only when nothing else is wrong
+    return min(failures, key=lambda f: (f.duplicate, _GRAVITY.index(f.outcome)))

@@ -1,0 +1,121 @@
+"""HTTPS to the DMP: mutual TLS, a small pool of kept connections, one timeout per phase.
+
+Purpose: send one request, return the reply, and say for each failure whether the request may have been
+received.
+Guarantee: nothing is retried here. What failed before the request left is `TRANSIENT` or `CONFIGURATION`;
+what failed once the request may have left is `UNCERTAIN`.
+Fails: `TransportFailure`, whose words carry no data of the request.
+Source: spec/dmp.md §1.5, §4.4.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from connectors.dmp.settings import DmpSettings
+from connectors.port import OutcomeClass
+from gateway.errors import EnvironmentFault
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What came back."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class TransportFailure(EnvironmentFault):
+    """No reply. `outcome` says what may have happened; `code` and `label` are ours."""
+
+    def __init__(self, outcome: OutcomeClass, code: str, label: str) -> None:
+        super().__init__(f"{code}: {label}")
+        self.outcome = outcome
+        self.code = code
+        self.label = label
+
+
+class DmpTransport:
+    """One pool of connections to one DMP."""
+
+    def __init__(self, settings: DmpSettings, context: ssl.SSLContext) -> None:
+        limits = settings.timeouts
+        self._client = httpx.AsyncClient(
+            verify=context,
+            timeout=httpx.Timeout(
+                connect=limits.connect, read=limits.read, write=limits.write, pool=limits.pool
+            ),
+            limits=httpx.Limits(
+                max_connections=settings.max_connections,
+                max_keepalive_connections=settings.max_connections,
+                keepalive_expiry=settings.keepalive,
+            ),
+            # environment proxies and netrc must not divert medical documents
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def post(self, url: str, content_type: str, chunks: Sequence[bytes], length: int) -> HttpReply:
+        """POST the chunks one after the other. Raises `TransportFailure`."""
+
+        async def body() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield chunk
+
+        headers = {"Content-Type": content_type, "Content-Length": str(length)}
+        try:
+            reply = await self._client.post(url, content=body(), headers=headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as e:
+            raise _not_connected(e) from e
+        except httpx.PoolTimeout as e:
+            raise TransportFailure(
+                OutcomeClass.TRANSIENT, "POOL", "Aucune connexion libre vers le DMP."
+            ) from e
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as e:
+            raise TransportFailure(
+                OutcomeClass.CONFIGURATION, "URL", "L'adresse du DMP n'est pas utilisable."
+            ) from e
+        except httpx.TimeoutException as e:
+            raise TransportFailure(
+                OutcomeClass.UNCERTAIN, "TIMEOUT", "Le DMP n'a pas répondu à temps."
+            ) from e
+        except httpx.HTTPError as e:
+            raise TransportFailure(
+                OutcomeClass.UNCERTAIN, "CUT", "La connexion au DMP a été coupée avant la réponse."
+            ) from e
+        return HttpReply(reply.status_code, reply.headers.get("content-type", ""), reply.content)
+
+
+def _not_connected(error: httpx.TransportError) -> TransportFailure:
+    """The request did not leave. A TLS refusal about a certificate needs a person; the rest may pass."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TransportFailure(
+                OutcomeClass.CONFIGURATION, "TLS", "Le certificat du serveur DMP n'est pas accepté."
+            )
+        if isinstance(cause, ssl.SSLError) and _about_certificate(cause):
+            return TransportFailure(
+                OutcomeClass.CONFIGURATION, "TLS", "Le DMP refuse notre certificat d'authentification (TLS)."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return TransportFailure(OutcomeClass.TRANSIENT, "CONNECT", "Connexion au DMP impossible.")
+
+
+def _about_certificate(error: ssl.SSLError) -> bool:
+    """True for a TLS alert that speaks of a certificate (alerts 41 to 49 and 116) or refuses the
+    handshake.
+    """
+    reason = (error.reason or "").upper()
+    return "ALERT" in reason and any(
+        word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+    )
