@@ -1,0 +1,1 @@
+"""Measurements. Timings stand here, never in a test."""

@@ -73,9 +73,15 @@ def make_rulebook(settings: Settings, connectors: Mapping[str, Connector]) -> Ru
 
 
 class Gateway:
-    """One running gateway. `await start()`, then `await stop()`."""
+    """One running gateway. `await start()`, then `await stop()`.
 
-    def __init__(self, settings: Settings, base_dir: Path) -> None:
+    `connectors`: given ready-made by an editor who embeds the gateway; None: found by entry points.
+    """
+
+    def __init__(
+        self, settings: Settings, base_dir: Path, connectors: Mapping[str, Connector] | None = None
+    ) -> None:
+        self._given = connectors
         self.settings = settings
         self.base_dir = base_dir
         self.telemetry = Telemetry()
@@ -141,7 +147,9 @@ class Gateway:
 
     async def _start(self, stops: contextlib.AsyncExitStack) -> None:
         settings = self.settings
-        self.connectors = find_connectors(settings, self.base_dir)
+        self.connectors = (
+            find_connectors(settings, self.base_dir) if self._given is None else dict(self._given)
+        )
         book = make_rulebook(settings, self.connectors)
         self.journal = await Journal.open(self.base_dir / settings.journal.path, settings.journal)
         stops.push_async_callback(self.journal.close)

@@ -17,6 +17,7 @@ from typing import Any
 from sqlmodel import Session
 
 from connectors.port import Connector, Outcome, OutcomeClass, PlannedDelivery
+from gateway.cda.check import document_place
 from gateway.cda.document import Document
 from gateway.cda.versions import VersionDecision, check_versions
 from gateway.errors import Finding, Place, rejected
@@ -86,10 +87,11 @@ def _decisions(
             document,
             register,
             book,
-            transmission.parts[document.part].place,
+            document_place(transmission.parts[document.part]),
             settings.versions.unknown_predecessor,
         )
         for document in documents
+        if document.uid  # a document without id was refused already (CDA-H08)
     ]
 
 

@@ -19,9 +19,10 @@ from sqlmodel import Session, col, select
 
 from gateway.cda.versions import KnownDocument
 from gateway.errors import Finding, GatewayBug
+from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.hl7.base64text import decode
 from gateway.hl7.transmission import Action
-from gateway.journal.models import Document, Fact, Message, Payload
+from gateway.journal.models import Delivery, DeliveryDocument, Document, Fact, Message, Payload
 
 
 def _new_id(session: Session, statement: Any) -> int:
@@ -236,7 +237,8 @@ class SqlRegister:
         deleted: set[str] = set()
         for row in rows:
             if row.action == Action.DELETE.value:
-                deleted.add(row.uid)
+                if self._deletion_stands(row):
+                    deleted.add(row.uid)
                 # a deletion carries the document once more, perhaps re-serialised: the original row is the truth,
                 # unless the original was never seen here
                 first.setdefault(row.uid, row)
@@ -254,6 +256,16 @@ class SqlRegister:
             )
             for row in first.values()
         ]
+
+    def _deletion_stands(self, row: Document) -> bool:
+        """False when every delivery of this deletion ended without success: it may be asked again."""
+        states = self._session.exec(
+            select(Delivery.state)
+            .join(DeliveryDocument, col(DeliveryDocument.delivery_id) == col(Delivery.id))
+            .where(DeliveryDocument.document_id == row.id)
+        ).all()
+        failed = {s.value for s in FINAL} - {DeliveryState.SUCCEEDED.value}
+        return not states or not failed.issuperset(states)
 
 
 # --- facts --------------------------------------------------------------------------------------------------------

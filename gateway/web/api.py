@@ -23,7 +23,10 @@ from gateway.web import wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
-CSP = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class GatewayView(Protocol):

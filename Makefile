@@ -1,0 +1,64 @@
+# Two commands do everything on a fresh Debian or Ubuntu with Python 3.11 or newer: make run, make test.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ONCE   ?=
+ARGS   ?=
+
+.PHONY: help run test check bench demo lock fixtures clean python
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     the gateway with simulated DMP, MSSanté and DPI on loopback, a first document sent (ONCE=1: then stop)"
+	@echo "make test    all tests"
+	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
+	@echo "make bench   throughput and latency over loopback (ARGS=... to choose)"
+	@echo "make lock    resolve the dependencies again"
+
+# What is missing on a bare system is said in one line, before anything else is done.
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "Python 3.11 or newer is needed:  sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing:  sudo apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/runtime.done: requirements.lock pyproject.toml | python
+	@echo "[1/3] virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[2/3] locked dependencies (every file checked against its hash)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "[3/3] the gateway itself"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
+	@echo "[dev] test and lint tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/runtime.done
+	@$(BIN)/segur-gateway demo $(if $(ONCE),--once) $(ARGS)
+
+test: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
+
+bench: $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.ack $(ARGS)
+
+fixtures: $(VENV)/runtime.done
+	$(BIN)/python -m fixtures.make
+
+# The lock files name no host: they are installed from whatever index the machine is set up with.
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --extra build -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --extra build --extra dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

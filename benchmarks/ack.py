@@ -1,0 +1,244 @@
+"""`make bench`: the listener driven over loopback in a closed loop, everything real, simulators at 0 ms.
+
+For each document size and number of connections: messages/s, ACK p50/p95/p99, CPU seconds of the gateway per message,
+its peak memory; then the time until every delivery (DMP, two mails) and ZAM of the run has ended. Each figure stands
+beside the floor (`benchmarks.floor`). The last line is one JSON object.
+
+    python -m benchmarks.ack [--quick] [--only 330k] [--connections 8] [--profile FILE]
+
+Gateway, simulators and load generator are three processes; on a machine with two cores they share them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fixtures import build
+
+START, END = b"\x0b", b"\x1c\r"
+ROOT = "1.2.250.1.71.4.2.2.990000010.8"
+SIZES = {"5k": 0, "330k": 182_000}
+"""PDF bytes inside the document: messages of about 9 kB (the smallest conform N1) and 330 kB."""
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Result:
+    """One run."""
+
+    size: str
+    connections: int
+    messages: int
+    message_bytes: int
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms_per_message: float
+    peak_memory_mb: float
+    floor_per_second: float
+    floor_p99_ms: float
+    refused: int
+    deliveries: int = 0
+    deliveries_failed: int = 0
+    drained_after_s: float = 0.0
+    cpu_ms_per_message_whole: float = 0.0
+    peak_memory_mb_whole: float = 0.0
+
+
+def messages(size: str, count: int, series: str) -> list[bytes]:
+    """`count` different documents, ready to send. MSH-10, document id and setId differ in digits of fixed width."""
+    cda = build.cda_n1(uid=f"{ROOT}.777777", set_id=f"{ROOT}.888888", payload=build.pdf(SIZES[size]))
+    out = []
+    for n in range(count):
+        own = f"{series}{n:05d}"
+        one = cda.replace(f"{ROOT}.777777".encode(), f"{ROOT}.1{own}".encode())
+        one = one.replace(f"{ROOT}.888888".encode(), f"{ROOT}.2{own}".encode())
+        raw = build.mdm("T02", one, control_id=f"B{own}")
+        out.append(START + re.sub(rb"\r\n|\n", b"\r", raw) + END)
+    return out
+
+
+async def drive(port: int, frames: list[bytes], connections: int) -> tuple[float, list[float], int]:
+    """Closed loop: (seconds in all, ACK latencies in seconds, messages not answered AA)."""
+    pending = iter(frames)
+    latencies: list[float] = []
+    refused = 0
+
+    async def one() -> None:
+        nonlocal refused
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+        for frame in pending:
+            started = time.perf_counter()
+            writer.write(frame)
+            ack = await reader.readuntil(END)
+            latencies.append(time.perf_counter() - started)
+            if b"MSA|AA|" not in ack:
+                refused += 1
+                if refused == 1:
+                    print(ack.decode("utf-8", "replace").replace("\r", "\n"), file=sys.stderr)
+        writer.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return time.perf_counter() - started, latencies, refused
+
+
+def quantile(values: list[float], q: float) -> float:
+    """In milliseconds."""
+    ordered = sorted(values)
+    return round(1000 * ordered[min(len(ordered) - 1, int(q * len(ordered)))], 1)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """Peak resident memory."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return round(int(found.group(1)) / 1024, 1) if found else 0.0
+
+
+def start(command: list[str], wait_for: str) -> tuple[subprocess.Popen[str], str]:
+    """A process, once it printed a line that begins with `wait_for`; that line."""
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(wait_for):
+            return process, line
+    raise SystemExit(f"{command}: ended without being ready")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process and wait for it."""
+    process.send_signal(signal.SIGTERM)
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(60)
+
+
+def metrics(url: str) -> dict[str, float]:
+    """The gateway's metrics."""
+    with urllib.request.urlopen(f"{url}metrics") as answer:
+        text = answer.read().decode()
+    return {k: float(v) for k, v in re.findall(r"^(segur_\S+) (\S+)$", text, re.M)}
+
+
+def drain(url: str, limit: float) -> tuple[float, int, int]:
+    """Wait until nothing is open: (seconds, deliveries ended, of them not succeeded)."""
+    started = time.perf_counter()
+    while True:
+        seen = metrics(url)
+        ended = {k: v for k, v in seen.items() if k.startswith("segur_deliveries_total")}
+        if not any(k.startswith("segur_queue_depth{") and v for k, v in seen.items()):
+            break
+        if time.perf_counter() - started > limit:
+            break
+        time.sleep(0.2)
+    failed = sum(v for k, v in ended.items() if 'state="succeeded"' not in k)
+    return round(time.perf_counter() - started, 2), int(sum(ended.values())), int(failed)
+
+
+def run_floor(directory: Path, frames: list[bytes], connections: int) -> tuple[float, float]:
+    """Messages/s and p99 of the floor."""
+    path = directory / f"floor-{time.monotonic_ns()}.sqlite"
+    process, line = start(["-m", "benchmarks.floor", str(path)], "ready")
+    port = int(re.search(r"mllp=\S+:(\d+)", line).group(1))  # type: ignore[union-attr]
+    seconds, latencies, _ = asyncio.run(drive(port, frames, connections))
+    stop(process)
+    return round(len(frames) / seconds, 1), quantile(latencies, 0.99)
+
+
+def run(size: str, connections: int, count: int, series: str, profile: str | None) -> Result:
+    """One run against a fresh gateway and fresh simulators."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        counterparts, _ = start(["-m", "benchmarks.counterparts", folder], "ready")
+        command = ["-m", "gateway.cli", "run", "--config", str(directory / "gateway.toml")]
+        if profile:
+            command = ["-m", "benchmarks.profiled", profile, *command[2:]]
+        gateway, line = start(command, "ready")
+        port = int(re.search(r"mllp=\S+:(\d+)", line).group(1))  # type: ignore[union-attr]
+        url = re.search(r"web=(\S+)", line).group(1)  # type: ignore[union-attr]
+        warm = messages(size, 8, series="9" + series[1:])
+        asyncio.run(drive(port, warm, 2))
+        drain(url, 60)
+        frames = messages(size, count, series)
+        floor_rate, floor_p99 = run_floor(directory, frames, connections)
+        before = cpu_seconds(gateway.pid)
+        ended_before = drain(url, 60)[1]
+        seconds, latencies, refused = asyncio.run(drive(port, frames, connections))
+        cpu, memory = cpu_seconds(gateway.pid) - before, peak_mb(gateway.pid)
+        drained, ended, failed = drain(url, 600)
+        result = Result(
+            size=size,
+            connections=connections,
+            messages=count,
+            message_bytes=len(frames[0]),
+            per_second=round(count / seconds, 1),
+            p50_ms=quantile(latencies, 0.50),
+            p95_ms=quantile(latencies, 0.95),
+            p99_ms=quantile(latencies, 0.99),
+            cpu_ms_per_message=round(1000 * cpu / count, 2),
+            peak_memory_mb=memory,
+            floor_per_second=floor_rate,
+            floor_p99_ms=floor_p99,
+            refused=refused,
+            deliveries=ended - ended_before,
+            deliveries_failed=failed,
+            drained_after_s=drained,
+            cpu_ms_per_message_whole=round(1000 * (cpu_seconds(gateway.pid) - before) / count, 2),
+            peak_memory_mb_whole=peak_mb(gateway.pid),
+        )
+        stop(gateway)
+        stop(counterparts)
+        return result
+
+
+def main() -> None:
+    """Run the table, print it, end with one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the messages")
+    parser.add_argument("--only", choices=sorted(SIZES), help="one size only")
+    parser.add_argument("--connections", type=int, help="one number of connections only")
+    parser.add_argument("--profile", metavar="FILE", help="write a profile of the gateway by function")
+    args = parser.parse_args()
+    counts = {("5k", 1): 500, ("5k", 8): 2000, ("330k", 1): 200, ("330k", 8): 600}
+    results = []
+    head = f"{'size':>5} {'conn':>4} {'msg/s':>7} {'p50':>6} {'p95':>6} {'p99':>7} {'CPU ms':>7} {'MB':>6}"
+    print(f"{head} {'floor/s':>8} {'floor p99':>9} {'drain s':>8} {'CPU all':>8}")
+    for n, ((size, connections), count) in enumerate(counts.items()):
+        if args.only not in (None, size) or args.connections not in (None, connections):
+            continue
+        r = run(size, connections, count // (5 if args.quick else 1), str(n + 1), args.profile)
+        results.append(r)
+        print(
+            f"{r.size:>5} {r.connections:>4} {r.per_second:>7} {r.p50_ms:>6} {r.p95_ms:>6} {r.p99_ms:>7}"
+            f" {r.cpu_ms_per_message:>7} {r.peak_memory_mb:>6} {r.floor_per_second:>8} {r.floor_p99_ms:>9}"
+            f" {r.drained_after_s:>8} {r.cpu_ms_per_message_whole:>8}",
+            flush=True,
+        )
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "machine": platform.machine()}
+    print(json.dumps({"benchmark": "ack", "on": machine, "results": [asdict(r) for r in results]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The three simulators in a process of their own, answering at once: `python -m benchmarks.counterparts DIR`.
+
+Writes `DIR/gateway.toml`, with which a gateway talks to them, prints `ready`, runs until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from connectors.simulator_port import Simulator
+
+GROUP = "segur_gateway.simulators"
+
+
+def toml_value(value: Any) -> str:
+    """A TOML value (inline)."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(str(k))} = {toml_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + inner + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    if isinstance(value, bool | int | float | str):
+        return json.dumps(value)
+    return json.dumps(str(value))
+
+
+def settings_text(tables: dict[str, dict[str, Any]]) -> str:
+    """The settings file of a gateway on free ports, with these connector tables."""
+    lines = ["[listener]", "port = 0", "[web]", "port = 0", "[log]", 'level = "ERROR"', "[journal]"]
+    lines.append('path = "journal.sqlite"')
+    for name, table in tables.items():
+        lines.append(f"[connectors.{name}]")
+        lines.extend(f"{k} = {toml_value(v)}" for k, v in table.items() if v is not None)
+    return "\n".join(lines) + "\n"
+
+
+async def _main(directory: Path) -> None:
+    running: dict[str, Simulator] = {}
+    for entry in entry_points(group=GROUP):
+        simulator: Simulator = entry.load().create(directory / entry.name)
+        await simulator.start()
+        running[entry.name] = simulator
+    text = settings_text({n: s.connector_settings() for n, s in running.items()})
+    (directory / "gateway.toml").write_text(text, encoding="utf-8")
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    for simulator in running.values():
+        await simulator.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1])))
