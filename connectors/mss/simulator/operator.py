@@ -270,8 +270,6 @@ class OperatorSimulator:
             enable_SMTPUTF8=False,
             tls_context=self._context if self.tls == "starttls" else None,
             require_starttls=self.tls == "starttls",
-            auth_required=self.auth != "none",
-            auth_require_tls=False,
             loop=asyncio.get_running_loop(),
         )
         self._connections = [c for c in self._connections if c.transport is not None]

@@ -10,7 +10,7 @@ import asyncio
 import collections
 import re
 import ssl
-from typing import Any, ClassVar, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -45,12 +45,13 @@ class Answers(Protocol):
 class DsnSmtp(SMTP):
     """One connection."""
 
-    # an ORCPT alone may have 500 characters (RFC 3461 §4.2); aiosmtpd's own limit is 512 for the line
-    command_size_limits: ClassVar[dict[str, int]] = collections.defaultdict(lambda: 2048)
-
     def __init__(self, answers: Answers, **options: Any) -> None:
         handler = Handler(answers)
-        super().__init__(handler, authenticator=handler.authenticate, **options)
+        super().__init__(handler, authenticator=handler.authenticate, auth_require_tls=False, **options)
+        # set here, because aiosmtpd's constructor warns: it does not see TLS from the first byte as TLS
+        self._auth_required = answers.auth != "none"
+        # an ORCPT alone may have 500 characters (RFC 3461 §4.2); aiosmtpd's own limit is 512 for the line
+        self.command_size_limits = collections.defaultdict(lambda: 2048)
         self._answers = answers
 
     @property
@@ -147,9 +148,9 @@ class Handler:
         return AuthResult(success=server.peer_certificate(), handled=False)
 
     def authenticate(
-        self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, mechanism: str, data: LoginPassword
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
     ) -> AuthResult:
         """PLAIN and LOGIN against the one account."""
-        given = (data.login, data.password)
+        given = tuple(cast(LoginPassword, data))
         expected = (self._answers.user.encode(), self._answers.password.encode())
         return AuthResult(success=given == expected, handled=False)
