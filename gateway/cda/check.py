@@ -1,11 +1,12 @@
 """From a transmission to its documents: decode, read, check, compare; everything that is wrong in one go.
 
-Purpose: the one entry to this room on the ACK path (architecture §3: "CDA checks"). Version rules need the register
-and are asked apart (`gateway.cda.versions`).
+Purpose: the one entry to this room on the ACK path (architecture §3: "CDA checks"). Version rules need the
+register and are asked apart (`gateway.cda.versions`).
 
-Guarantee: pure and synchronous (CPU only: about 2 ms for an ordinary document; run it in a thread beyond 1 MB). The
-bytes of `Document.content` are exactly those of the base64. A document is returned only when it could be read; a
-document that is returned may still have rejecting findings. The XML tree does not survive the call.
+Guarantee: pure and synchronous (CPU only: about 2 ms for an ordinary document; run it in a thread beyond 1
+MB). The bytes of `Document.content` are exactly those of the base64. A document is returned only when it
+could be read; a document that is returned may still have rejecting findings. The XML tree does not survive
+the call.
 
 Fails: never; a base64 or XML that cannot be read is a finding 102 at `OBX^n^5`.
 """

@@ -1,13 +1,14 @@
 """Message and document must speak of the same patient, the same type and the same identifiers (M01, V03).
 
-Purpose: the last wall before a document goes to the wrong person. Source: volet Transmission v2.1 (PID-3 identical to
-recordTarget, OBR-4 = code, TXA-12 = id, TXA-13 = replaced id), table 0533 (903–905), spec/cda.md §4.
+Purpose: the last wall before a document goes to the wrong person. Source: volet Transmission v2.1 (PID-3
+identical to recordTarget, OBR-4 = code, TXA-12 = id, TXA-13 = replaced id), table 0533 (903–905),
+spec/cda.md §4.
 
-Guarantee: pure; compares, never corrects. Names are compared without accents, case and punctuation; dates at their
-common precision. No value is ever quoted in a finding.
+Guarantee: pure; compares, never corrects. Names are compared without accents, case and punctuation; dates at
+their common precision. No value is ever quoted in a finding.
 
-Fails: never; everything is a finding. Findings on the document stand at its OBX-5, those on a message field at that
-field.
+Fails: never; everything is a finding. Findings on the document stand at its OBX-5, those on a message field
+at that field.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def check_coherence(transmission: Transmission, header: CdaHeader, findings: Fin
 
 
 def check_pair(documents: Sequence[Document], findings: Findings, places: Sequence[Place]) -> None:
-    """An ORU with two documents: one patient, two ids, two sets, one N1 and one N3. Placed at the second one."""
+    """An ORU with two documents: one patient, two ids, two sets, one N1 and one N3. Placed at the second
+    one.
+    """
     if len(documents) < 2:
         return
     first, second, place = documents[0].header, documents[1].header, places[1]
@@ -74,8 +77,8 @@ def check_pair(documents: Sequence[Document], findings: Findings, places: Sequen
 def same_id(told: InstanceId, found: InstanceId) -> bool | None:
     """True: the same in the same form. False: the same in another form. None: another identifier.
 
-    `told` comes from TXA-12/13, `found` from the CDA. Forms seen: `root.extension` as one OID; an organisation where
-    the extension should be, while the CDA has none (official samples).
+    `told` comes from TXA-12/13, `found` from the CDA. Forms seen: `root.extension` as one OID; an
+    organisation where the extension should be, while the CDA has none (official samples).
     """
     if told == found:
         return True
@@ -104,21 +107,22 @@ def _identities(patient: Patient, header: CdaHeader, findings: Findings, place: 
     found = _by_authority((i.root, i.extension or "") for i in header.patient.ids)
     told_ins = {k: v for k, v in told.items() if k in INS_OIDS}
     found_ins = {k: v for k, v in found.items() if k in INS_OIDS}
+    broken: list[str] = []
     if told_ins and found_ins:
         rule = _compare_ins(told_ins, found_ins)
         if rule:
-            findings.add(rule, place)
+            broken.append(rule)
     elif found_ins:
         findings.add("CDA-M01-INS-MESSAGE", PID_IDS)
     common = told.keys() & found.keys()
-    local = common - INS_OIDS
-    if any(told[k].isdisjoint(found[k]) for k in local):
-        findings.add("CDA-M01-LOCAL-ID", place)
-    if not common:
-        if not (told_ins and found_ins):  # otherwise the INS rules have spoken
-            findings.add("CDA-M01-NO-COMMON-ID", place)
-    elif told != found:
-        findings.add("CDA-M01-IDS", place)
+    if any(told[k].isdisjoint(found[k]) for k in common - INS_OIDS):
+        broken.append("CDA-M01-LOCAL-ID")
+    if not common and not (told_ins and found_ins):
+        broken.append("CDA-M01-NO-COMMON-ID")
+    if not broken and told != found:
+        broken.append("CDA-M01-IDS")
+    for rule in broken:
+        findings.add(rule, place)
 
 
 def _compare_ins(told: Mapping[str, set[str]], found: Mapping[str, set[str]]) -> str | None:

@@ -1,7 +1,7 @@
 """Document: a CDA R2 document as the gateway sees it, bytes and header.
 
-Purpose: the one shape that version rules, coherence checks, XDS mapping and mails read; nobody else reads the XML
-header. Pure data. Built by `gateway.cda.header.read_header`.
+Purpose: the one shape that version rules, coherence checks, XDS mapping and mails read; nobody else reads
+the XML header. Pure data. Built by `gateway.cda.header.read_header`.
 Source: CI-SIS volet Structuration minimale (spec/cda.md §4), mapping tables of spec/dmp.md §3.3.
 """
 
@@ -175,7 +175,9 @@ class CdaHeader:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document of a transmission: header and the exact bytes that were sent. Immutable, named by its SHA-256."""
+    """A document of a transmission: header and the exact bytes that were sent. Immutable, named by its
+    SHA-256.
+    """
 
     header: CdaHeader
     content: bytes

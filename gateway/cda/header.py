@@ -1,12 +1,12 @@
 """The header of a CDA as data: one ClinicalDocument element in, one `CdaHeader` out.
 
 Purpose: the only reader of the XML header; rules, coherence, XDS mapping and mails read `CdaHeader`.
-Source: spec/cda.md §4 (what the elements are), spec/dmp.md §3.3 (what the metadata need), spec/mssante.md §1.8
-(section "Copie du document").
+Source: spec/cda.md §4 (what the elements are), spec/dmp.md §3.3 (what the metadata need), spec/mssante.md
+§1.8 (section "Copie du document").
 
-Guarantee: pure; walks the children of the header by hand and never the structured body, except one compiled XPath
-on its top-level sections (about 0.3 ms whatever the size of the payload). Missing parts give None or empty values,
-never a guess; attribute values lose the blanks around them.
+Guarantee: pure; walks the children of the header by hand and never the structured body, except one compiled
+XPath on its top-level sections (about 0.3 ms whatever the size of the payload). Missing parts give None or
+empty values, never a guess; attribute values lose the blanks around them.
 
 Fails: never; `rules.py` says what is missing.
 """
@@ -209,7 +209,9 @@ def _body(component: etree._Element | None) -> CdaBody:
 def read_header(
     root: etree._Element, *, self_presenting: bool = False, has_stylesheet_pi: bool = False
 ) -> CdaHeader:
-    """The header of the ClinicalDocument `root` (as `reader.read` gives it, with its two facts about the wrapping)."""
+    """The header of the ClinicalDocument `root` (as `reader.read` gives it, with its two facts about the
+    wrapping).
+    """
     orders = [order for filled in childs(root, "inFulfillmentOf") for order in childs(filled, "order")]
     accessions = (
         instance_id(number)

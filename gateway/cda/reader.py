@@ -1,14 +1,15 @@
 """Safe reading of a CDA: bytes in, one ClinicalDocument element out, or findings.
 
-Purpose: the only place where XML that came from outside is parsed. Source: spec/cda.md §5 (measured behaviour of lxml
-6.1 and libxml2 2.14) and H00/H01 of §4.
+Purpose: the only place where XML that came from outside is parsed. Source: spec/cda.md §5 (measured
+behaviour of lxml 6.1 and libxml2 2.14) and H00/H01 of §4.
 
-Guarantee: nothing outside the bytes is ever opened (no network, no DTD, no entity); any DOCTYPE refuses the document;
-size, number of elements and depth are bounded; the text is what its author wrote (a wrong encoding declaration that
-would give mojibake is refused). No message of the XML parser leaves this module: it may quote patient data.
+Guarantee: nothing outside the bytes is ever opened (no network, no DTD, no entity); any DOCTYPE refuses the
+document; size, number of elements and depth are bounded; the text is what its author wrote (a wrong encoding
+declaration that would give mojibake is refused). No message of the XML parser leaves this module: it may
+quote patient data.
 
-Fails: never raises for what is in the bytes; every refusal is a finding (rules `CDA-…` of rules.toml) and then
-`ReadResult.clinical_document` is None.
+Fails: never raises for what is in the bytes; every refusal is a finding (rules `CDA-…` of rules.toml) and
+then `ReadResult.clinical_document` is None.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ _EMBEDDED = etree.XPath("//v3:ClinicalDocument", namespaces={"v3": V3})
 
 @dataclass(frozen=True, slots=True)
 class CdaLimits:
-    """Bounds of one document: bytes, elements, levels of nesting (spec/cda.md §5; IPS of 1.5 MB: 5,113 elements)."""
+    """Bounds of one document: bytes, elements, levels of nesting (spec/cda.md §5; IPS of 1.5 MB: 5,113
+    elements).
+    """
 
     max_bytes: int = 100_000_000
     max_elements: int = 200_000
@@ -133,7 +136,9 @@ def _starts_like_xml(content: bytes) -> bool:
 
 
 def _declared_encoding(content: bytes) -> str:
-    """The encoding that the parser will use: byte order mark, else the XML declaration, else UTF-8; lower case."""
+    """The encoding that the parser will use: byte order mark, else the XML declaration, else UTF-8; lower
+    case.
+    """
     head = content[:400]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:4] in (b"<\0?\0", b"\0<\0?"):
         return "utf-16"

@@ -1,13 +1,15 @@
 """The compact header rules of a CDA (H02–H29, I00, I02, B01, B02): what must be there, whatever the volet.
 
-Purpose: the always-on layer of the validation, without any ANS file. Source: spec/cda.md §4 (each rule id is the row
-of that table), severities from §6 and from what the official examples carry ("What the examples say").
+Purpose: the always-on layer of the validation, without any ANS file. Source: spec/cda.md §4 (each rule id is
+the row of that table), severities from §6 and from what the official examples carry ("What the examples
+say").
 
-Guarantee: pure; looks at the header only, except the presence of title, code and text in the sections of the first
-three levels (B02). All faults are reported together, each rule at most once per document, at the OBX-5 that carried it.
+Guarantee: pure; looks at the header only, except the presence of title, code and text in the sections of the
+first three levels (B02). All faults are reported together, each rule at most once per document, at the OBX-5
+that carried it.
 
-A deletion is checked for identity only (H08, H16, I00): a document that breaks a formal rule was published all the
-same, and must remain deletable.
+A deletion is checked for identity only (H08, H16, I00): a document that breaks a formal rule was published
+all the same, and must remain deletable.
 
 Fails: never; everything is a finding.
 """
@@ -82,14 +84,14 @@ def check_header(
         findings.add("CDA-H29", place)
 
 
-# --- values -------------------------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------------------
 
 
 def valid_time(value: str, *, zone: bool = True) -> bool:
     """A TS of CDA: `YYYY[MM[DD[hh[mm[ss[.f]]]]]][+ZZzz]`, at a date that exists (the XSD accepts 20240231).
 
-    `zone`: the offset must have its four digits, because the time becomes UTC in the metadata; elsewhere one to four
-    are taken, as the XSD does (an official example has `+100`).
+    `zone`: the offset must have its four digits, because the time becomes UTC in the metadata; elsewhere one
+    to four are taken, as the XSD does (an official example has `+100`).
     """
     found = _TS.match(value)
     if found is None:
@@ -124,7 +126,7 @@ def _only(root: etree._Element, name: str) -> bool:
     return sum(1 for _ in childs(root, name)) == 1
 
 
-# --- identity: for every action -----------------------------------------------------------------------------------
+# --- identity: for every action -----------------------------------------------------------------------------
 
 
 def _identifiers(
@@ -133,7 +135,8 @@ def _identifiers(
     if header.id is None or not _only(root, "id"):
         findings.add("CDA-H08", place)
         return
-    if not valid_id(header.id) or child(root, "id").get("extension") == "":  # type: ignore[union-attr]  # id is there
+    if not valid_id(header.id) or child(root, "id").get("extension") == "":  # type: ignore[union-attr]  # id
+    is there
         findings.add("CDA-H08-FORM", place)
     replaced = header.replaced_id
     if header.id.extension or (replaced is not None and replaced.extension):
@@ -151,7 +154,7 @@ def _patient_identity(
         findings.add("CDA-I00-DMP" if dmp else "CDA-I00", place)
 
 
-# --- conformity: for submissions and replacements -----------------------------------------------------------------
+# --- conformity: for submissions and replacements -----------------------------------------------------------
 
 
 def _general(root: etree._Element, header: CdaHeader, findings: Findings, place: Place) -> None:

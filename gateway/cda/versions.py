@@ -1,19 +1,19 @@
 """Version rules: may this document be submitted, may it replace, may it delete, given what is already known?
 
-Purpose: architecture §7 and §7a as one pure function over a register. Source: V01–V03 of spec/cda.md §4 (AMA, volet
-Transmission), table 0533 (900 wrong version, 901 author not allowed).
+Purpose: architecture §7 and §7a as one pure function over a register. Source: V01–V03 of spec/cda.md §4
+(AMA, volet Transmission), table 0533 (900 wrong version, 901 author not allowed).
 
-Guarantee: pure; the register is only asked. One cause gives one finding. The same identifier with other bytes is
-refused whatever the settings.
+Guarantee: pure; the register is only asked. One cause gives one finding. The same identifier with other
+bytes is refused whatever the settings.
 
-Words: the *set* is the chain of versions of one document, named by setId; a document without setId (interop) belongs
-to the set of the document it replaces; the key of a set that began without setId is `id:` and the identifier of
-its first document, and stays so even if a later version brings a setId. The *latest* version is the one with the
-highest versionNumber; without numbers, the last registered.
+Words: the *set* is the chain of versions of one document, named by setId; a document without setId (interop)
+belongs to the set of the document it replaces; the key of a set that began without setId is `id:` and the
+identifier of its first document, and stays so even if a later version brings a setId. The *latest* version
+is the one with the highest versionNumber; without numbers, the last registered.
 
 After a deletion of the latest version, the set is closed for replacement (the DMP does not replace a deleted
-document, and the earlier versions are deprecated there): a new version is accepted as a first transmission only, with
-a versionNumber above all known ones.
+document, and the earlier versions are deprecated there): a new version is accepted as a first transmission
+only, with a versionNumber above all known ones.
 
 Fails: never; everything is a finding at `place`.
 """
@@ -46,14 +46,16 @@ class KnownDocument:
     action: Action
     """SUBMIT or REPLACE: how it came."""
     deleted: bool = False
-    """A deletion was accepted and did not fail everywhere since (a deletion that failed may be asked again)."""
+    """A deletion was accepted and did not fail everywhere since (a deletion that failed may be asked
+    again).
+    """
     patient: str = ""
     """`patient_key` of the document; empty: not compared."""
 
 
 class Register(Protocol):
-    """What the journal knows. Read inside the same transaction as the registration that follows (two senders may
-    race with the same document)."""
+    """What the journal knows. Read inside the same transaction as the registration that follows (two senders
+    may race with the same document)."""
 
     def by_uid(self, uid: str) -> KnownDocument | None:
         """The accepted document with this identifier (`root` or `root^extension`)."""
@@ -69,8 +71,8 @@ class VersionDecision:
     """The findings and how to register the document.
 
     `predecessor_uid` is the replaced document, or the deleted document itself; None for a first transmission.
-    `predecessor_known` tells whether the register has it. `same_document` (submission, replacement): same id and same
-    bytes as a known document; the heart decides which destinations remain.
+    `predecessor_known` tells whether the register has it. `same_document` (submission, replacement): same id
+    and same bytes as a known document; the heart decides which destinations remain.
     """
 
     findings: Findings
@@ -152,7 +154,9 @@ def latest(versions: Sequence[KnownDocument]) -> KnownDocument | None:
 
 
 def structure(number: str) -> str:
-    """A structure identifier without the type prefix: `1` + FINESS and FINESS alone are the same establishment."""
+    """A structure identifier without the type prefix: `1` + FINESS and FINESS alone are the same
+    establishment.
+    """
     return number[1:] if len(number) == 10 and number.startswith("1") else number
 
 
@@ -281,12 +285,16 @@ def _deletion(
 
 
 def _another_patient(now: str, before: str) -> bool:
-    """Two national identities of one authority that differ (a NIA that became a NIR is not a contradiction)."""
+    """Two national identities of one authority that differ (a NIA that became a NIR is not a
+    contradiction).
+    """
     return bool(now and before) and now != before and now.partition("^")[0] == before.partition("^")[0]
 
 
 def _check_before(document: Document, before: KnownDocument, findings: Findings, place: Place) -> None:
-    """904 and 901: same patient, and an author of the organisation, as in the document replaced or deleted."""
+    """904 and 901: same patient, and an author of the organisation, as in the document replaced or
+    deleted.
+    """
     now = {structure(n) for n in document.header.author_organisations}
     then = {structure(n) for n in before.author_organisations}
     if _another_patient(patient_key(document), before.patient):

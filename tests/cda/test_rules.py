@@ -1,0 +1,239 @@
+"""Header rules H02–H29, I00, I02, B01, B02 (spec/cda.md §4): each is broken once, alone, and told once."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.build import AUTHOR, DOCUMENT_ROOT, FINESS, PATIENT, Patient, cda_n1, cda_n3, pdf
+from gateway.cda.rules import valid_ins, valid_time
+from gateway.hl7.transmission import Action
+from tests.cda.support import OBX, checked, cut, rejecting, rules, swap
+from tests.official import official
+
+N1 = cda_n1()
+N3 = cda_n3()
+UID = f'<id root="{DOCUMENT_ROOT}.1.1"/>'
+SET = f'<setId root="{DOCUMENT_ROOT}.1"/>'
+ORGANISATION = f'<id root="1.2.250.1.71.4.2.2" extension="{FINESS}"/>'
+BROKEN = {
+    "CDA-H02": swap(N1, '<realmCode code="FR"/>', '<realmCode code="US"/>'),
+    "CDA-H03": swap(N1, "POCD_HD000040", "POCD_HD000041"),
+    "CDA-H04": swap(N1, "2.16.840.1.113883.2.8.2.1", "1.2.3"),
+    "CDA-H05": swap(N1, '<templateId root="1.2.250.1.213.1.1.1.1"/>', '<templateId root="1.2.3"/>'),
+    "CDA-H07": swap(N1, "1.3.6.1.4.1.19376.1.2.20", "1.3.6.1.4.1.19376.1.2.21"),
+    "CDA-H07-COUNT": swap(N1, UID, '<templateId root="1.2.3"/>' + UID),
+    "CDA-H08": swap(N1, UID, UID + '<id root="1.2.3"/>'),
+    "CDA-H08-FORM": swap(N1, UID, '<id root="1.02.3"/>'),
+    "CDA-H08-EXTENSION-DMP": cda_n1(uid="1.2.3^4"),
+    "CDA-H09": swap(N1, """ displayName="CR d'examens biologiques" """.rstrip(), "", 1),
+    "CDA-H09-SYSTEM": cda_n1(type_system="1.2.3"),
+    "CDA-H10": cda_n1(title=" "),
+    "CDA-H11": swap(N1, '<effectiveTime value="20260110093000+0100"/>', '<effectiveTime value="20260231"/>'),
+    "CDA-H12": cda_n1(confidentiality="L"),
+    "CDA-H13": swap(N1, "fr-FR", "fr"),
+    "CDA-H14": cda_n1(set_id=None),
+    "CDA-H14-FORM": swap(N1, SET, f'<setId root="{DOCUMENT_ROOT}.1" extension=""/>'),
+    "CDA-H15": cda_n1(version=None),
+    "CDA-H15-POSITIVE": cda_n1(version=0),
+    "CDA-H16-IDS": swap(N1, f' extension="{PATIENT.ipp}"', ""),
+    "CDA-H17": swap(N1, "</name><administrativeGender", "</name><name/><administrativeGender"),
+    "CDA-H17-QUALIFIER": swap(N1, '<family qualifier="CL">', "<family>"),
+    "CDA-H17-SP": swap(N1, '<family qualifier="CL">', '<family qualifier="SP">'),
+    "CDA-H18": swap(N1, '<birthTime value="19841203"/>', '<birthTime value="19841303"/>'),
+    "CDA-H19": swap(N1, "<birthplace>", '<raceCode code="x"/><birthplace>'),
+    "CDA-H20": cda_n1(authors=()),
+    "CDA-H20-AUTHOR": cut(N1, f'<id root="1.2.250.1.71.4.2.1" extension="{AUTHOR.id}"/>', ">"),
+    "CDA-H20-CODE": swap(N1, ' codeSystem="1.2.250.1.213.1.1.4.5"', ""),
+    "CDA-H20-ORGANISATION": swap(
+        N1, f"<representedOrganization>{ORGANISATION}", "<representedOrganization>", 1
+    ),
+    "CDA-H21": swap(N1, f"CustodianOrganization>{ORGANISATION}", "CustodianOrganization>"),
+    "CDA-H22": cut(N1, "<legalAuthenticator>", "</legalAuthenticator>"),
+    "CDA-H22-CONTENT": swap(N1, '<signatureCode code="S"/>', ""),
+    "CDA-H23": cut(N1, "<performer ", "</performer>"),
+    "CDA-H23-LOW": swap(
+        N1, '<effectiveTime><low value="20260109080000+0100"/>', '<effectiveTime><low value="x"/>', 1
+    ),
+    "CDA-H23-PRACTICE": cut(N1, "<standardIndustryClassCode", "/>"),
+    "CDA-H24": swap(cda_n1(replaces="1.2.3"), '<id root="1.2.3"/>', ""),
+    "CDA-H24-TYPE": swap(cda_n1(replaces="1.2.3"), '"RPLC"', '"APND"'),
+    "CDA-H25": cut(N1, "<componentOf>", "</componentOf>"),
+    "CDA-H26": cut(N1, "<nonXMLBody>", "</nonXMLBody>"),
+    "CDA-H27": swap(N1, '<telecom nullFlavor="UNK"/>', '<telecom value="0102030405"/>'),
+    "CDA-H28": swap(N1, "<documentationOf>", "<informant/><documentationOf>"),
+    "CDA-H29": swap(N1, '<telecom nullFlavor="UNK"/>', '<telecom nullFlavor="UNK"/><addr nullFlavor="NA"/>'),
+    "CDA-I00-DMP": cda_n1(with_ins=False),
+    "CDA-I01-KEY": cda_n1(patient=Patient(ins="184127512398700")),
+    "CDA-I02": cda_n1(with_birthplace=False),
+    "CDA-B00": cda_n1(payload=b""),
+    "CDA-B01-B64": swap(N1, 'representation="B64"', 'representation="TXT"'),
+    "CDA-B01-MEDIA": cda_n1(media_type="application/msword"),
+    "CDA-B01-OLD": cda_n1(media_type="image/jpeg"),
+    "CDA-B02": swap(N3, "<title>Biochimie</title>", ""),
+}
+TOLERATED = frozenset(
+    [
+        "CDA-H14-FORM",
+        "CDA-H17-SP",
+        "CDA-H20-ORGANISATION",
+        "CDA-H24-TYPE",
+        "CDA-H27",
+        "CDA-H28",
+        "CDA-H29",
+        "CDA-I01-KEY",
+        "CDA-B01-OLD",
+        "CDA-B02",
+    ]
+)
+"""Warnings in both presets: official examples or older editions have them (spec/cda.md §4, §6)."""
+ALWAYS = frozenset(["CDA-H08", "CDA-H08-EXTENSION-DMP", "CDA-H26", "CDA-I00-DMP", "CDA-B00"])
+"""Rejected in both presets: nothing could be published, or not under a safe identity."""
+
+
+def test_conform_documents_have_no_finding() -> None:
+    assert rules(checked(N1)) == []
+    assert rules(checked(N3)) == []
+    assert rules(checked(cda_n3(pdf_copy=pdf()))) == []
+    assert rules(checked(cda_n1(version=2, replaces="1.2.3"))) == []
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_one_fault_is_one_finding_in_production(rule: str) -> None:
+    (finding,) = checked(BROKEN[rule])
+    assert finding.rule == rule
+    assert finding.place == OBX
+    assert finding.rejects is (rule not in TOLERATED)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_interop_tolerates_form_and_keeps_safety(rule: str) -> None:
+    (finding,) = checked(BROKEN[rule], "interop")
+    assert finding.rejects is (rule in ALWAYS)
+
+
+def test_h06_a_model_is_named() -> None:
+    """Breaking H06 on an N1 breaks H07 too (XDS-SD is the third template); on an N3 it stands alone."""
+    document = swap(N3, '<templateId root="1.3.6.1.4.1.19376.1.3.3"/>', "")
+    document = swap(document, '<templateId root="1.2.250.1.213.1.1.1.55" extension="2024.01"/>', "")
+    assert rules(checked(document)) == ["CDA-H06"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        cut(N1, "<recordTarget>", "</recordTarget>"),
+        swap(
+            N1, "<author>", N1[N1.index(b"<recordTarget>") : N1.index(b"<author>")].decode() + "<author>", 1
+        ),
+        cut(N1, "<patient ", "</patient>"),
+    ],
+    ids=["none", "two", "no patient"],
+)
+def test_h16_one_patient_and_one_only_whatever_the_preset_and_the_action(document: bytes) -> None:
+    for action in Action:
+        assert "CDA-H16" in rejecting(checked(document, "interop", action=action))
+
+
+def test_all_faults_are_told_together() -> None:
+    document = swap(cda_n1(set_id=None, title="", with_birthplace=False), "fr-FR", "fr")
+    assert rules(checked(document)) == ["CDA-H10", "CDA-H13", "CDA-H14", "CDA-I02"]
+
+
+def test_ins_is_compulsory_for_the_dmp_only() -> None:
+    """cda.md §6: INS absence is refused (903) only when the DMP is a target."""
+    document = cda_n1(with_ins=False)
+    (refused,) = checked(document, dmp=True)
+    assert (refused.rejects, refused.err3, refused.err5) == (True, "207", "903")
+    (told,) = checked(document, dmp=False)
+    assert (told.rejects, told.err5) == (False, "903")
+
+
+def test_an_id_with_an_extension_is_refused_for_the_dmp_only() -> None:
+    for document in (cda_n1(uid="1.2.3^4"), cda_n1(replaces="1.2.3^4")):
+        assert rejecting(checked(document, dmp=True)) == ["CDA-H08-EXTENSION-DMP"]
+        assert rejecting(checked(document, dmp=False)) == []
+        assert rules(checked(document, dmp=False)) == ["CDA-H08-EXTENSION"]
+
+
+def test_i02_names_the_missing_traits_and_no_value() -> None:
+    document = swap(cda_n1(with_birthplace=False), '<given qualifier="BR">CAMILLE</given>', "")
+    (finding,) = checked(document)
+    assert finding.err5 == "905"
+    assert "lieu de naissance" in finding.text
+    assert "prénom" in finding.text
+    assert "CAMILLE" not in finding.text
+
+
+def test_no_sentence_quotes_the_patient() -> None:
+    secrets = (PATIENT.birth_family, PATIENT.birth_given, PATIENT.ins, PATIENT.birth_date, PATIENT.ipp)
+    for document in BROKEN.values():
+        for finding in checked(document):
+            assert not any(secret in finding.text for secret in secrets), finding.rule
+
+
+def test_a_uuid_is_a_document_id() -> None:
+    assert rules(checked(cda_n1(uid="90E1C8EC-F951-4B26-A305-A34848818DD6"))) == []
+
+
+def test_a_deletion_is_checked_for_identity_only() -> None:
+    """A published document must remain deletable even if it breaks a formal rule."""
+    formal = cda_n1(set_id=None, title="", confidentiality="L", authors=())
+    assert rules(checked(formal, action=Action.DELETE)) == []
+    assert rejecting(checked(BROKEN["CDA-H08"], action=Action.DELETE)) == ["CDA-H08"]
+    assert rejecting(checked(BROKEN["CDA-I00-DMP"], action=Action.DELETE)) == ["CDA-I00-DMP"]
+
+
+def test_a_patients_own_document_needs_no_organisation() -> None:
+    """The author is the patient, known by the INS (1.2.250.1.213.1.4.x)."""
+    mine = swap(N1, f'<assignedAuthor><id root="1.2.250.1.71.4.2.1" extension="{AUTHOR.id}"/>',
+                f'<assignedAuthor><id root="{PATIENT.ins_oid}" extension="{PATIENT.ins}"/>')  # fmt: skip
+    start = mine.index(b"<representedOrganization>")
+    mine = mine[:start] + cut(mine[start:], "<representedOrganization>", "</representedOrganization>")
+    assert rules(checked(mine)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        ("2026", True), ("202601", True), ("20260110", True), ("2026011009", True), ("20260110093000+0100", True),
+        ("20260110093000.827+0100", True), ("20240229", True), ("20260110235960", True),
+        ("", False), ("20260229", False), ("20261301", False), ("2026011025", False), ("99999999999999999999", False),
+        ("20260110093000+100", False), ("20260110093000+1500", False), ("2026-01-10", False), ("٢٠٢٦", False),
+    ],
+)  # fmt: skip
+def test_a_time_is_a_real_date_whatever_the_xsd_says(value: str, valid: bool) -> None:
+    """cda.md §2: neither libxml2 nor Xerces rejects 20240231 or twenty digits."""
+    assert valid_time(value) is valid
+
+
+def test_a_short_offset_is_taken_where_the_time_is_not_converted() -> None:
+    assert valid_time("20240106113623+100", zone=False)
+
+
+@pytest.mark.parametrize(
+    ("matricule", "valid"),
+    [(PATIENT.ins, True), ("146026322000196", True), ("279035121518989", True), ("279035121518988", False),
+     ("27903512151898", False), ("", False), ("184122A12398749", False)],
+)  # fmt: skip
+def test_ins_key(matricule: str, valid: bool) -> None:
+    """97 − n mod 97 (mssante.md §1.4: both samples of the specification pass)."""
+    assert valid_ins(matricule) is valid
+
+
+def test_ins_key_of_corsica() -> None:
+    """2A counts as 19, 2B as 18."""
+    for letters, digits in (("2A", "19"), ("2B", "18")):
+        key = 97 - int(f"18412{digits}123987") % 97
+        assert valid_ins(f"18412{letters}123987{key:02d}")
+
+
+@pytest.mark.official
+def test_official_documents_are_never_rejected() -> None:
+    """cda.md §4: 12 official documents; interop must take all, production only warns on older forms."""
+    paths = sorted(official("cda").glob("*.xml"))
+    assert len(paths) == 12
+    for path in paths:
+        for preset in ("interop", "production"):
+            findings = checked(path.read_bytes(), preset)  # type: ignore[arg-type]  # a literal of the two
+            assert rejecting(findings) == [], (path.name, preset)
+            assert set(rules(findings)) <= {"CDA-H17-SP", "CDA-H29", "CDA-B02"}, path.name
