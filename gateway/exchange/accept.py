@@ -1,7 +1,7 @@
 """The second commit of the ACK path: documents registered, ACK kept, deliveries enqueued, all or nothing.
 
-Purpose: everything that follows from AA stands in one transaction. The version rules are asked again inside it: two
-messages racing with the same document cannot both be accepted.
+Purpose: everything that follows from AA stands in one transaction. The version rules are asked again inside
+it: two messages racing with the same document cannot both be accepted.
 
 Guarantee: `accept` either writes everything and returns no rejecting finding, or writes nothing.
 Runs in the journal's writer thread: pure work and statements only.
@@ -193,7 +193,9 @@ def accept(
 
 
 def _remaining(session: Session, acceptance: Acceptance) -> _Work:
-    """Sort the planned deliveries: to run, under way, done already (same document, destination, recipient)."""
+    """Sort the planned deliveries: to run, under way, done already (same document, destination,
+    recipient).
+    """
     work = _Work()
     for destination, planned_list in acceptance.deliveries.items():
         for planned in planned_list:

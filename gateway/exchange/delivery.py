@@ -8,7 +8,7 @@ Guarantee: `move` refuses a transition that the table does not have (`GatewayBug
                │  │        │├────▶ uncertain   unknown outcome, or a stop in the middle
                │  │        │└────▶ suspended   the destination's circuit is open
                │  └──uncertain ──▶ succeeded | refused | expired   (after asking the destination)
-               └──suspended
+               └──suspended ──▶ sending          the circuit's probe
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     _S.SENDING: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.EXPIRED, _S.READY, _S.UNCERTAIN, _S.SUSPENDED}),
     # never suspended: coming back from there as ready would forget that it may have happened
     _S.UNCERTAIN: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.EXPIRED, _S.READY, _S.UNCERTAIN}),
-    _S.SUSPENDED: frozenset({_S.READY, _S.CANCELLED, _S.EXPIRED}),
+    _S.SUSPENDED: frozenset({_S.READY, _S.SENDING, _S.CANCELLED, _S.EXPIRED}),
     _S.SUCCEEDED: frozenset(),
     _S.REFUSED: frozenset(),
     _S.EXPIRED: frozenset(),

@@ -1,7 +1,7 @@
 """Ask every connector that is wanted for its pre-transaction verdict, together, under one deadline.
 
-Guarantee: exactly one verdict per connector asked; a connector that is late or fails by a bug of ours counts as
-unavailable. Nothing outside is touched by a preparation, so what was prepared is simply dropped.
+Guarantee: exactly one verdict per connector asked; a connector that is late or fails by a bug of ours counts
+as unavailable. Nothing outside is touched by a preparation, so what was prepared is simply dropped.
 Precedence (architecture §6): any refusal → AE with all errors; else anything unavailable → AR; else AA.
 """
 

@@ -1,14 +1,15 @@
 """Intake: from the bytes of one frame to the bytes of its one ACK.
 
-Purpose: the way of architecture §3, in order: message committed → profile → CDA → version rules → gather → one
-commit (documents, ACK, deliveries) → ACK.
+Purpose: the way of architecture §3, in order: message committed → profile → CDA → version rules → gather →
+one commit (documents, ACK, deliveries) → ACK.
 
-Guarantee: `AA` is returned only after the commit that holds the documents, the ACK and the deliveries. The same
-message (sender, MSH-10, same SHA-256) gets the same ACK bytes again and starts nothing. Exactly one answer per
-message; a message that never got one (a stop in between) is answered at the next start, from its row.
+Guarantee: `AA` is returned only after the commit that holds the documents, the ACK and the deliveries. The
+same message (sender, MSH-10, same SHA-256) gets the same ACK bytes again and starts nothing. Exactly one
+answer per message; a message that never got one (a stop in between) is answered at the next start, from its
+row.
 
-Fails: never raises for bad input or a fault of the environment: AE or AR says it. `None` is returned only for bytes
-without a readable MSH, to which no ACK can be addressed.
+Fails: never raises for bad input or a fault of the environment: AE or AR says it. `None` is returned only
+for bytes without a readable MSH, to which no ACK can be addressed.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ class Intake:
         return len(waiting)
 
     def too_long(self, head: bytes) -> bytes | None:
-        """The AE of a frame that passed the size limit; `head` is its beginning. None when MSH is unreadable."""
+        """The AE of a frame that passed the size limit; `head` is its beginning. None when MSH is
+        unreadable.
+        """
         findings = Findings(self._book)
         findings.add("EXC-TOO-LONG", None, limit=self._settings.listener.max_message_bytes)
         try:
@@ -137,7 +140,7 @@ class Intake:
         self._telemetry.acknowledged("", "", "AE", 0.0)
         return ack
 
-    # --- one message ----------------------------------------------------------------------------------------------
+    # --- one message ----------------------------------------------------------------------------------------
 
     async def _handle_one(
         self, raw: bytes, message: Message, sha256: str, key: str | None, peer: str, correlation: str

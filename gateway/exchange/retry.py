@@ -1,7 +1,8 @@
 """When a transient failure is tried again. Pure: the random draw comes in as a value.
 
-delay(n) = min(longest, first · factor^(n-1)) · (1 + jitter · u), u uniform in [-1, 1], n the attempt that failed.
-With the defaults (first 2 s, factor 2, longest 900 s): 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900… seconds.
+delay(n) = min(longest, first · factor^(n-1)) · (1 + jitter · u), u uniform in [-1, 1], n the attempt that
+failed. With the defaults (first 2 s, factor 2, longest 900 s): 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900…
+seconds.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Run one claimed delivery: one attempt, its outcome, what follows from it.
 
-Purpose: the connector says what happened; this module decides what it means (retry, reconcile, end, circuit) and
-writes it in one commit with the ZAM that tell it and the facts that count it.
+Purpose: the connector says what happened; this module decides what it means (retry, reconcile, end, circuit)
+and writes it in one commit with the ZAM that tell it and the facts that count it.
 
-Guarantee: `sending` is committed (by the claim) before the connector is called; the outcome, the release of the next
-delivery of the order, the ZAM and the facts are one commit. An uncertain delivery is never sent again before its
-connector has looked (`reconcile`).
+Guarantee: `sending` is committed (by the claim) before the connector is called; the outcome, the release of
+the next delivery of the order, the ZAM and the facts are one commit. An uncertain delivery is never sent
+again before its connector has looked (`reconcile`).
 
-Fails: never raises. An exception of a connector is our own bug: after the transaction may have begun the delivery
-becomes uncertain, it is not lost and not repeated blindly. When the journal is unavailable the row stays `sending`:
-the outcome is written as soon as the journal is back.
+Fails: never raises. An exception of a connector is our own bug: after the transaction may have begun the
+delivery becomes uncertain, it is not lost and not repeated blindly. When the journal is unavailable the row
+stays `sending`: the outcome is written as soon as the journal is back.
 """
 
 from __future__ import annotations
@@ -65,14 +65,15 @@ def after_attempt(claimed: Claimed, outcome: OutcomeClass, now: float, delay: fl
         case OutcomeClass.PERMANENT:
             return Next(DeliveryState.REFUSED)
         case OutcomeClass.UNCERTAIN:
-            # asked at once after a send, then with the backoff; what stays unknown for a whole lifetime expires
+            # asked at once after a send, then with the backoff; what stays unknown for a whole lifetime
+            # expires
             if claimed.uncertain and late:
                 return Next(DeliveryState.EXPIRED)
             return Next(DeliveryState.UNCERTAIN, delay if claimed.uncertain else 0.0)
         case OutcomeClass.CONFIGURATION:
             if claimed.uncertain:
                 return Next(DeliveryState.UNCERTAIN, delay)
-            return Next(DeliveryState.SUSPENDED)
+            return Next(DeliveryState.SUSPENDED, 0.0)  # the circuit decides when it is tried again
         case OutcomeClass.TRANSIENT:
             if claimed.uncertain:
                 # reconciled: it did not happen, so it may be sent now (unless its lifetime is over)

@@ -1,7 +1,7 @@
 """Named steps of the work on one message, where a test may kill the process.
 
-Purpose: the promise "a stop at any instant neither loses nor republishes" is tested by a real SIGKILL at each step
-boundary. `SEGUR_KILL_AT=<step>` in the environment arms one; without it `reached` does nothing.
+Purpose: the promise "a stop at any instant neither loses nor republishes" is tested by a real SIGKILL at
+each step boundary. `SEGUR_KILL_AT=<step>` in the environment arms one; without it `reached` does nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is counted and measured. Labels are codes, rule ids and destinations: never patient data.
 
-The registry is per process object (not the library's global one) so that several gateways can live in one test.
+The registry is per process object (not the library's global one) so that several gateways can live in one
+test.
 """
 
 from __future__ import annotations

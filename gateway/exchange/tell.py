@@ -1,7 +1,7 @@
 """Tell the DPI how a delivery ended: a ZAM, as a delivery of its own to the destination `dpi`.
 
-Source: volet Transmission v2.1.2, business acknowledgements (spec/hl7-transmission.md §3). Sent only when the DPI
-asked for it (ACK_RECEPTION = Y).
+Source: volet Transmission v2.1.2, business acknowledgements (spec/hl7-transmission.md §3). Sent only when
+the DPI asked for it (ACK_RECEPTION = Y).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tables of the journal (SQLModel). Times are UTC seconds since the epoch (float); sizes are bytes.
 
 Purpose: what is here survives a power cut. Payload bytes live in a table of their own that is never updated
-(updating a row that holds a blob rewrites the blob). A document's bytes are a slice of the payload that brought it:
-they are written once.
+(updating a row that holds a blob rewrites the blob). A document's bytes are a slice of the payload that
+brought it: they are written once.
 
 Patient data: only in `payload`, `delivery.plan` and `message.routing` never leave the database except to the
 destinations; every other column is codes, identifiers of documents and times.
@@ -114,7 +114,9 @@ class Delivery(SQLModel, table=True):
     recipient: str = ""
     action: str
     order_key: str
-    """setId (or id) of what it carries: deliveries of one key to one destination and recipient are ordered."""
+    """setId (or id) of what it carries: deliveries of one key to one destination and recipient are
+    ordered.
+    """
     state: str
     claimed_by: str | None = None
     """Token of the process that has it in hand."""

@@ -1,8 +1,8 @@
 """Deliveries in the journal: enqueue, claim, finish, recover. The database is the queue.
 
-Guarantee: a delivery is claimed (`sending`, committed) before anything is sent; it is finished only by the process
-that claimed it; deliveries of one order key to one destination and recipient run one after the other, in the order
-of their acceptance; a refused or expired one does not block its correction.
+Guarantee: a delivery is claimed (`sending`, committed) before anything is sent; it is finished only by the
+process that claimed it; deliveries of one order key to one destination and recipient run one after the
+other, in the order of their acceptance; a refused or expired one does not block its correction.
 """
 
 from __future__ import annotations
@@ -144,11 +144,12 @@ class Claimed:
 _CLAIM = text(
     """
     UPDATE delivery SET claimed_by = :token,
-           state = CASE state WHEN 'ready' THEN 'sending' ELSE state END,
+           state = CASE state WHEN 'uncertain' THEN state ELSE 'sending' END,
            attempts = attempts + 1
      WHERE id IN (
            SELECT id FROM delivery
-            WHERE destination = :destination AND state IN ('ready', 'uncertain') AND claimed_by IS NULL
+            WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended') AND claimed_by
+            IS NULL
               AND due_at <= :now
             ORDER BY due_at, id LIMIT :limit)
     RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at, order_key
@@ -157,7 +158,8 @@ _CLAIM = text(
 
 
 def claim(session: Session, destination: str, limit: int, now: float, token: str) -> list[Claimed]:
-    """Take up to `limit` due deliveries in hand: `ready → sending`, or an uncertain one to reconcile."""
+    """Take up to `limit` due deliveries in hand: `ready → sending`, an uncertain one to reconcile, or a
+    suspended one (while the circuit is open the caller's limit is the probe's)."""
     rows = session.execute(
         _CLAIM, {"token": token, "destination": destination, "now": now, "limit": limit}
     ).all()
@@ -254,7 +256,8 @@ def settle(
     now: float,
     due_at: float | None = None,
 ) -> bool:
-    """End an attempt: the delivery's new state, and the next one of its order made ready when this one is final.
+    """End an attempt: the delivery's new state, and the next one of its order made ready when this one is
+    final.
 
     False (and nothing done) when the delivery is not in this process's hands any more.
     """
@@ -335,7 +338,7 @@ def next_due(session: Session, destination: str) -> float | None:
     return session.exec(
         select(func.min(Delivery.due_at)).where(
             Delivery.destination == destination,
-            col(Delivery.state).in_(["ready", "uncertain"]),
+            col(Delivery.state).in_(["ready", "uncertain", "suspended"]),
             col(Delivery.claimed_by).is_(None),
         )
     ).one()
@@ -344,7 +347,8 @@ def next_due(session: Session, destination: str) -> float | None:
 def recover(session: Session, now: float) -> dict[str, int]:
     """At start-up: what a stop left in hand. Returns how many of each.
 
-    `sending` becomes `uncertain` (it may have happened outside); claims are freed; `suspended` is tried again.
+    `sending` becomes `uncertain` (it may have happened outside); claims are freed; `suspended` is tried
+    again.
     """
     in_hand = session.exec(
         select(Delivery.id, Delivery.attempts).where(Delivery.state == DeliveryState.SENDING.value)
@@ -420,8 +424,8 @@ def queue_depths(session: Session, now: float) -> list[QueueDepth]:
     """Depth and oldest age by destination and state."""
     rows = session.execute(
         text(
-            f"SELECT destination, state, count(*), min(created_at) FROM delivery "  # noqa: S608 - constants of ours
-            f"WHERE state NOT IN ({sql_list(FINAL)}) GROUP BY destination, state"
+            f"SELECT destination, state, count(*), min(created_at) FROM delivery "  # noqa: S608 - constants
+            of ours f"WHERE state NOT IN ({sql_list(FINAL)}) GROUP BY destination, state"
         )
     ).all()
     return [QueueDepth(r[0], r[1], r[2], max(0.0, now - r[3])) for r in rows]

@@ -31,7 +31,7 @@ def _new_id(session: Session, statement: Any) -> int:
     return key
 
 
-# --- messages -----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def payload_bytes(session: Session, payload_id: int) -> bytes:
     return session.exec(select(Payload.content).where(Payload.id == payload_id)).one()
 
 
-# --- documents: the register of versions --------------------------------------------------------------------------
+# --- documents: the register of versions --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +239,8 @@ class SqlRegister:
             if row.action == Action.DELETE.value:
                 if self._deletion_stands(row):
                     deleted.add(row.uid)
-                # a deletion carries the document once more, perhaps re-serialised: the original row is the truth,
-                # unless the original was never seen here
+                # a deletion carries the document once more, perhaps re-serialised: the original row is the
+                # truth, # unless the original was never seen here
                 first.setdefault(row.uid, row)
             elif row.uid not in first or first[row.uid].action == Action.DELETE.value:
                 first[row.uid] = row
@@ -268,7 +268,7 @@ class SqlRegister:
         return not states or not failed.issuperset(states)
 
 
-# --- facts --------------------------------------------------------------------------------------------------------
+# --- facts --------------------------------------------------------------------------------------------------
 
 
 def add_fact(

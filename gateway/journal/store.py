@@ -1,14 +1,14 @@
 """The journal's door: every write goes through one thread, in group commits; readers stand beside it.
 
-Purpose: durable and fast on one file. Operations are plain functions of a synchronous SQLModel session; those that
-wait together share one fsync'd commit, each in its own savepoint.
+Purpose: durable and fast on one file. Operations are plain functions of a synchronous SQLModel session;
+those that wait together share one fsync'd commit, each in its own savepoint.
 
-Guarantee: when `write` returns, its effects are on stable storage (WAL, synchronous=FULL). An operation that raises
-leaves nothing behind and does not disturb the others of its commit. One process per journal (an exclusive lock on
-`<journal>.lock`).
+Guarantee: when `write` returns, its effects are on stable storage (WAL, synchronous=FULL). An operation that
+raises leaves nothing behind and does not disturb the others of its commit. One process per journal (an
+exclusive lock on `<journal>.lock`).
 
-Fails: `JournalUnavailable` when the commit itself fails (disk full, file locked, journal closed): then none of the
-operations of that commit happened. `ConfigurationFault` at opening (lock held, other schema version).
+Fails: `JournalUnavailable` when the commit itself fails (disk full, file locked, journal closed): then none
+of the operations of that commit happened. `ConfigurationFault` at opening (lock held, other schema version).
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Journal:
         return await asyncio.shield(future)
 
     async def read(self, operation: Callable[[Session], T]) -> T:
-        """Run a read-only `operation(session)` beside the writer; sees everything committed before the call."""
+        """Run a read-only `operation(session)` beside the writer; sees everything committed before the
+        call.
+        """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
@@ -101,7 +103,7 @@ class Journal:
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._dispose)
 
-    # --- inside ---------------------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------------
 
     def _engine(self, pool: type[Any], **kwargs: Any) -> Engine:
         engine = create_engine(

@@ -1,4 +1,6 @@
-"""A whole gateway in the test's loop, on free ports, with scripted connectors, spoken to over a real socket."""
+"""A whole gateway in the test's loop, on free ports, with scripted connectors, spoken to over a real
+socket.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ OK = Outcome(OutcomeClass.SUCCESS, "200", "ok")
 
 
 class Scripted:
-    """`verdict` answers `prepare` (None: accept); `outcomes` are used one after the other, then `OK` for ever."""
+    """`verdict` answers `prepare` (None: accept); `outcomes` are used one after the other, then `OK` for
+    ever.
+    """
 
     rule_tables: tuple[Path, ...] = ()
 
