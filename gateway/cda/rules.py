@@ -132,11 +132,11 @@ def _only(root: etree._Element, name: str) -> bool:
 def _identifiers(
     root: etree._Element, header: CdaHeader, findings: Findings, place: Place, dmp: bool
 ) -> None:
-    if header.id is None or not _only(root, "id"):
+    element = child(root, "id")
+    if element is None or header.id is None or not _only(root, "id"):
         findings.add("CDA-H08", place)
         return
-    if not valid_id(header.id) or child(root, "id").get("extension") == "":  # type: ignore[union-attr]  # id
-    is there
+    if not valid_id(header.id) or element.get("extension") == "":
         findings.add("CDA-H08-FORM", place)
     replaced = header.replaced_id
     if header.id.extension or (replaced is not None and replaced.extension):

@@ -10,20 +10,21 @@ from fixtures.build import DOCUMENT_ROOT, PATIENT, Patient, cda_n1, cda_n3, ins_
 from gateway.cda.coherence import plain, same_id
 from gateway.errors import Finding, Place
 from gateway.hl7.transmission import INS_NIA, INS_NIR, InstanceId
-from tests.cda.support import OBX, passed, rejecting, rules, swap
+from gateway.rules import Preset
+from tests.cda.support import BOOKS, OBX, passed, rejecting, rules, swap
 
 OTHER_INS = "2841275123987" + ins_key("2841275123987")
 V2 = cda_n1(uid=f"{DOCUMENT_ROOT}.1.2", version=2, replaces=f"{DOCUMENT_ROOT}.1.1")
 
 
-def against(patient: Patient, preset: str = "production") -> list[Finding]:
+def against(patient: Patient, preset: Preset = "production") -> list[Finding]:
     """A document of our patient, sent by a message about `patient`."""
-    _, check = passed(mdm("T02", cda_n1(), patient=patient), preset)  # type: ignore[arg-type]  # a preset
+    _, check = passed(mdm("T02", cda_n1(), patient=patient), preset)
     return check.findings
 
 
-@pytest.mark.parametrize("preset", ["production", "interop"])
-def test_another_ins_is_904_whatever_the_preset(preset: str) -> None:
+@pytest.mark.parametrize("preset", BOOKS)
+def test_another_ins_is_904_whatever_the_preset(preset: Preset) -> None:
     (finding,) = against(replace(PATIENT, ins=OTHER_INS), preset)
     assert (finding.rule, finding.rejects, finding.err3, finding.err5) == ("CDA-M01-INS", True, "207", "904")
     assert finding.place == OBX
@@ -49,7 +50,7 @@ def test_the_same_matricule_of_another_authority_is_told_apart() -> None:
     ],
 )
 def test_differing_traits_are_904(change: dict[str, str], rule: str, place: str) -> None:
-    told = replace(PATIENT, **change)  # type: ignore[arg-type]  # str fields only
+    told = replace(PATIENT, **change)
     (finding,) = against(told)
     assert (finding.rule, finding.rejects, finding.err5) == (rule, True, "904")
     assert finding.place is not None
@@ -132,9 +133,9 @@ def test_txa_12_is_the_id_of_the_document() -> None:
 
 def test_a_replacement_names_what_it_replaces() -> None:
     """V03: T10 needs relatedDocument RPLC, and TXA-13 is its id; in interop too."""
-    for preset in ("production", "interop"):
+    for preset in BOOKS:
         raw = mdm("T10", cda_n1(version=2), replaced_id=f"{DOCUMENT_ROOT}.1.1")
-        (finding,) = passed(raw, preset)[1].findings  # type: ignore[arg-type]  # a preset
+        (finding,) = passed(raw, preset)[1].findings
         assert (finding.rule, finding.rejects, finding.err5) == ("CDA-V03-RPLC", True, "900")
     (finding,) = passed(mdm("T10", V2, replaced_id="1.2.3"))[1].findings
     assert (finding.rule, finding.rejects, finding.err5) == ("CDA-V03-PARENT", True, "900")
@@ -174,9 +175,9 @@ def test_n1_and_n3_of_one_patient_are_fine() -> None:
 
 def test_two_patients_in_one_message_are_refused_whatever_the_preset() -> None:
     other = cda_n3(patient=replace(PATIENT, ins=OTHER_INS))
-    for preset in ("production", "interop"):
-        findings = passed(oru("submit", [PAIR, other]), preset)[1].findings  # type: ignore[arg-type]  # a
-        preset assert rejecting(findings) == ["CDA-M01-INS", "CDA-PAIR-PATIENT"]
+    for preset in BOOKS:
+        findings = passed(oru("submit", [PAIR, other]), preset)[1].findings
+        assert rejecting(findings) == ["CDA-M01-INS", "CDA-PAIR-PATIENT"]
         assert {f.place for f in findings if f.rejects} == {Place("OBX", 2, 5)}
 
 

@@ -68,4 +68,4 @@ def test_documents_validate_against_the_official_schema() -> None:
         "extension": build.cda_n1(uid="1.2.3^4", replaces="1.2.3^3"),
     }
     for name, content in documents.items():
-        assert schema.validate(etree.fromstring(content)), (name, schema.error_log.last_error)
+        assert schema.validate(etree.fromstring(content)), (name, str(schema.error_log))
