@@ -2,8 +2,8 @@
 
 Purpose: the composition root; the only module that knows all rooms.
 
-Guarantee: the listener opens only after the journal was recovered and every connector checked its settings; on
-`stop` it closes first, then deliveries under way end, then connectors and journal close.
+Guarantee: the listener opens only after the journal was recovered and every connector checked its settings;
+on `stop` it closes first, then deliveries under way end, then connectors and journal close.
 Fails: `ConfigurationFault` from `start`, with everything started so far stopped again.
 """
 
@@ -45,7 +45,8 @@ READY_WITHIN = 2.0
 def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:
     """The connectors that have a table in the settings, created, in the order of the settings.
 
-    Raises `ConfigurationFault` naming every table without a connector and every connector that refuses its table.
+    Raises `ConfigurationFault` naming every table without a connector and every connector that refuses its
+    table.
     """
     known = {e.name: e for e in entry_points(group=CONNECTOR_GROUP)}
     found: dict[str, Connector] = {}
@@ -143,7 +144,7 @@ class Gateway:
         for destination, age in oldest.items():
             self.telemetry.queue_oldest.labels(destination).set(age)
 
-    # --- inside ---------------------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------------
 
     async def _start(self, stops: contextlib.AsyncExitStack) -> None:
         settings = self.settings

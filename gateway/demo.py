@@ -1,9 +1,9 @@
 """The demo behind `make run`: three simulators and the gateway on loopback, one synthetic document sent.
 
-Purpose: a newcomer sees the main job run in one command. The gateway is the real one, with real sockets, TLS, SOAP
-and SMTP; only the counterparts are simulated.
-Fails: returns 1 (and says in French what did not happen) when the document is not accepted, a delivery does not
-succeed, or an expected ZAM does not come back in time.
+Purpose: a newcomer sees the main job run in one command. The gateway is the real one, with real sockets,
+TLS, SOAP and SMTP; only the counterparts are simulated.
+Fails: returns 1 (and says in French what did not happen) when the document is not accepted, a delivery does
+not succeed, or an expected ZAM does not come back in time.
 """
 
 from __future__ import annotations

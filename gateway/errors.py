@@ -1,7 +1,8 @@
 """Findings (what is wrong with a message) and the one exception tree.
 
-Purpose: two different things are kept apart. A *finding* is data: something wrong in what a DPI sent, collected
-with all the others and answered in the ACK. An *exception* is control flow: something that stops the work at hand.
+Purpose: two different things are kept apart. A *finding* is data: something wrong in what a DPI sent,
+collected with all the others and answered in the ACK. An *exception* is control flow: something that stops
+the work at hand.
 
 Guarantee: no text built here may carry patient data; places, codes and rule identifiers only.
 
@@ -92,8 +93,8 @@ class Place:
 class Finding:
     """One thing that is wrong (severity `reject`) or tolerated (severity `warn`).
 
-    `rule` is the rule's identifier (ERR-7); `err3` a code of table 0357; `err5` a code of table 0533, only when
-    `err3` is 207; `text` the French sentence of ERR-8, without patient data.
+    `rule` is the rule's identifier (ERR-7); `err3` a code of table 0357; `err5` a code of table 0533, only
+    when `err3` is 207; `text` the French sentence of ERR-8, without patient data.
     """
 
     rule: str

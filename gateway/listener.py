@@ -1,11 +1,11 @@
 """The MLLP listener: sockets in, frames to the intake, one ACK back for each.
 
-Purpose: the edge. Frames of one connection are answered one after the other, in their order; connections do not
-disturb one another.
+Purpose: the edge. Frames of one connection are answered one after the other, in their order; connections do
+not disturb one another.
 
-Guarantee: nothing that a client sends stops the listener or another connection. The bytes given to the handler are
-exactly those between 0x0B and 0x1C 0x0D. An ACK is written only on the connection that brought its message, and
-before the next frame of it is taken.
+Guarantee: nothing that a client sends stops the listener or another connection. The bytes given to the
+handler are exactly those between 0x0B and 0x1C 0x0D. An ACK is written only on the connection that brought
+its message, and before the next frame of it is taken.
 
 Defined answers to each limit:
 * too many connections, network not allowed, certificate not allowed: closed at once, counted;
@@ -75,6 +75,7 @@ class Listener:
         self._too_long = too_long
         self._telemetry = telemetry
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._open: set[_Connection] = set()
         self._draining = False
 
@@ -89,13 +90,12 @@ class Listener:
             raise ConfigurationFault(
                 f"MLLP listener {self._settings.host}:{self._settings.port}: {e.strerror}"
             ) from e
+        self._port = self._server.sockets[0].getsockname()[1]
 
     @property
     def port(self) -> int:
         """The port in use (the one asked for, or the one that was given for 0)."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._port
 
     @property
     def listening(self) -> bool:
@@ -119,7 +119,7 @@ class Listener:
                 log.warning("drain: %d connections cut before their answer", len(late))
                 await asyncio.wait(late)
 
-    # --- one connection -------------------------------------------------------------------------------------------
+    # --- one connection -------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = writer.get_extra_info("peername")

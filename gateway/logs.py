@@ -1,7 +1,7 @@
 """Logs on standard error: JSON lines or plain text, never any patient data.
 
-Guarantee: of an exception that is not ours only its type and its frames are written, never its text (it may quote
-what was being read). Levels of chatty libraries are kept at WARNING: they may print what they carry.
+Guarantee: of an exception that is not ours only its type and its frames are written, never its text (it may
+quote what was being read). Levels of chatty libraries are kept at WARNING: they may print what they carry.
 """
 
 from __future__ import annotations

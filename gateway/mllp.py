@@ -1,8 +1,8 @@
 """An MLLP client: one message out, its acknowledgement back.
 
 Purpose: `segur-gateway send`, the demo and whoever needs to speak MLLP once.
-Guarantee: returns the payload of the first whole frame received after the message was sent; what is left of the
-connection is closed, so that a late answer can never be taken for another message's.
+Guarantee: returns the payload of the first whole frame received after the message was sent; what is left of
+the connection is closed, so that a late answer can never be taken for another message's.
 Fails: `EnvironmentFault` (cannot connect, cut, no answer in time), `FramingError`.
 """
 
@@ -20,14 +20,18 @@ MAX_ANSWER = 10_000_000
 
 
 def as_wire(text: bytes) -> bytes:
-    """The bytes of an ER7 file as they go on the wire: segments ended by CR, whatever the file's line ends."""
+    """The bytes of an ER7 file as they go on the wire: segments ended by CR, whatever the file's line
+    ends.
+    """
     return re.sub(rb"\r\n|\n", b"\r", text.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")) + b"\r"
 
 
 async def exchange(
     host: str, port: int, payload: bytes, timeout: float = 30.0, tls: ssl.SSLContext | None = None
 ) -> bytes:
-    """Send `payload` to `host:port`, return the payload of the answer. `timeout` in seconds, for the whole."""
+    """Send `payload` to `host:port`, return the payload of the answer. `timeout` in seconds, for the
+    whole.
+    """
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port, ssl=tls)

@@ -1,13 +1,14 @@
 """The rule book: every check of the gateway has a named rule, its code, its severity and its French sentence.
 
-Purpose: rules are data. Each room keeps its own table (`rules.toml` beside its code); a check asks the book for a
-finding by rule id and gives the place. Presets (`production`, `interop`) and single overrides change severities
-without touching code.
+Purpose: rules are data. Each room keeps its own table (`rules.toml` beside its code); a check asks the book
+for a finding by rule id and gives the place. Presets (`production`, `interop`) and single overrides change
+severities without touching code.
 
 Guarantee: a rule marked `invariant = true` (patient safety) keeps its severity in every preset and refuses
 overrides. An unknown rule id is our own bug and raises `GatewayBug`.
 
-Fails: `ConfigurationFault` for a malformed table, a duplicate id, or an override of an unknown or invariant rule.
+Fails: `ConfigurationFault` for a malformed table, a duplicate id, or an override of an unknown or invariant
+rule.
 
 Table format (TOML), one table per rule:
 
@@ -17,8 +18,8 @@ Table format (TOML), one table per rule:
     production = "warn"            # reject | warn | off
     interop = "warn"               # left out: same as production
     invariant = false              # left out: false
-    text = "Le base64 du document n'est pas complété (« = ») : il a été réparé."   # {words} are filled by the check
-    source = "volet Transmission v2.1, OBX-5; spec/cda.md"
+    text = "Le base64 du document n'est pas complété (« = ») : il a été réparé."   # {words} are filled by
+    the check source = "volet Transmission v2.1, OBX-5; spec/cda.md"
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Settings: one TOML file, environment overrides, secrets as files, defaults that work on loopback.
 
-Purpose: every value that an operator may change, with its unit in its name or docstring. Connectors check their own
-tables (`[connectors.<name>]`), which stand here untouched.
+Purpose: every value that an operator may change, with its unit in its name or docstring. Connectors check
+their own tables (`[connectors.<name>]`), which stand here untouched.
 
-Guarantee: `load_settings` names everything that is wrong at once. No secret stands in a setting: only file names.
+Guarantee: `load_settings` names everything that is wrong at once. No secret stands in a setting: only file
+names.
 
 Fails: `ConfigurationFault`.
 
@@ -188,7 +189,8 @@ class Settings(BaseSettings):
 
 
 def load_settings(path: Path | None) -> tuple[Settings, Path]:
-    """The settings of `path` (None: defaults and environment) and the folder that its relative paths start from.
+    """The settings of `path` (None: defaults and environment) and the folder that its relative paths start
+    from.
 
     Raises `ConfigurationFault` that lists every wrong key.
     """

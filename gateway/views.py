@@ -31,7 +31,9 @@ def masked(destination: str, recipient: str) -> str:
 
 
 def messages_by_control_id(session: Session, control_id: str) -> list[dict[str, Any]]:
-    """Every message received with this MSH-10 (several senders may use the same), with all that became of it."""
+    """Every message received with this MSH-10 (several senders may use the same), with all that became of
+    it.
+    """
     rows = session.exec(
         select(Message).where(Message.control_id == control_id).order_by(col(Message.id))
     ).all()
@@ -53,7 +55,7 @@ def _describe(session: Session, messages: Sequence[Message]) -> list[dict[str, A
         documents[d.message_id].append(d)
     deliveries: dict[int, list[Any]] = defaultdict(list)
     # the plan holds patient data and is large: only the other columns are read
-    wanted = [c for c in Delivery.__table__.c if c.name != "plan"]  # type: ignore[attr-defined] # SQLModel table
+    wanted = [c for c in Delivery.__table__.c if c.name != "plan"]  # type: ignore[attr-defined] # a table
     for row in session.execute(
         select(*wanted).where(col(Delivery.message_id).in_(ids)).order_by(col(Delivery.id))
     ).all():

@@ -1,13 +1,13 @@
 """The embedded engine: one claiming loop per destination, in the gateway's own process.
 
-Purpose: bring due deliveries to the runner, at most `concurrency[destination]` at once, so that one unreachable
-destination never holds up another.
+Purpose: bring due deliveries to the runner, at most `concurrency[destination]` at once, so that one
+unreachable destination never holds up another.
 
-Guarantee: memory does not grow with the backlog (only what is in hand is loaded). A loop that meets a fault of the
-journal waits and goes on; it never ends before `stop`.
+Guarantee: memory does not grow with the backlog (only what is in hand is loaded). A loop that meets a fault
+of the journal waits and goes on; it never ends before `stop`.
 
-Fails: what is still under way when `stop` times out is cancelled; the journal says `sending`, and the next start
-treats it as uncertain.
+Fails: what is still under way when `stop` times out is cancelled; the journal says `sending`, and the next
+start treats it as uncertain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The engine port: the heart enqueues and settles in the journal; an engine only brings due deliveries to the runner.
+"""The engine port: the heart enqueues and settles in the journal; an engine only brings due deliveries to
+the runner.
 
 Purpose: one machine (embedded, SQLite) and several nodes (PostgreSQL) behind the same three calls.
 """

@@ -64,21 +64,21 @@ def after_attempt(claimed: Claimed, outcome: OutcomeClass, now: float, delay: fl
             return Next(DeliveryState.SUCCEEDED)
         case OutcomeClass.PERMANENT:
             return Next(DeliveryState.REFUSED)
+        case OutcomeClass.UNCERTAIN if claimed.uncertain and late:
+            return Next(DeliveryState.EXPIRED)  # a whole lifetime without an answer
         case OutcomeClass.UNCERTAIN:
-            # asked at once after a send, then with the backoff; what stays unknown for a whole lifetime
-            # expires
-            if claimed.uncertain and late:
-                return Next(DeliveryState.EXPIRED)
+            # asked at once after a send, then with the backoff
             return Next(DeliveryState.UNCERTAIN, delay if claimed.uncertain else 0.0)
+        case OutcomeClass.CONFIGURATION if claimed.uncertain:
+            return Next(DeliveryState.UNCERTAIN, delay)
         case OutcomeClass.CONFIGURATION:
-            if claimed.uncertain:
-                return Next(DeliveryState.UNCERTAIN, delay)
             return Next(DeliveryState.SUSPENDED, 0.0)  # the circuit decides when it is tried again
+        case OutcomeClass.TRANSIENT if claimed.uncertain and now <= claimed.expires_at:
+            return Next(DeliveryState.READY, 0.0)  # reconciled: it did not happen, it may be sent now
+        case OutcomeClass.TRANSIENT if late:
+            return Next(DeliveryState.EXPIRED)
         case OutcomeClass.TRANSIENT:
-            if claimed.uncertain:
-                # reconciled: it did not happen, so it may be sent now (unless its lifetime is over)
-                return Next(DeliveryState.EXPIRED if now > claimed.expires_at else DeliveryState.READY, 0.0)
-            return Next(DeliveryState.EXPIRED if late else DeliveryState.READY, delay)
+            return Next(DeliveryState.READY, delay)
 
 
 @dataclass(frozen=True, slots=True)

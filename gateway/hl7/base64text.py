@@ -74,14 +74,19 @@ def decode(data: bytes | memoryview) -> Decoded:
 
 def _decode(view: memoryview) -> bytes:
     """Strict decoding in slices. Raises `binascii.Error`."""
+    padding = len(view[-2:]) - len(bytes(view[-2:]).rstrip(b"="))
+    # `strict_mode` lets too much padding pass after a whole group: the length of the result tells.
     if len(view) <= SLICE:
-        return binascii.a2b_base64(view, strict_mode=True)
+        content = binascii.a2b_base64(view, strict_mode=True)
+        if len(content) != len(view) * 3 / 4 - padding:
+            raise binascii.Error("wrong padding")
+        return content
     out = io.BytesIO()
     for start in range(0, len(view), SLICE):
         piece = view[start : start + SLICE]
         content = binascii.a2b_base64(piece, strict_mode=True)
-        if start + SLICE < len(view) and len(content) * 4 != len(piece) * 3:
-            raise binascii.Error("padding inside the text")
+        if len(content) != len(piece) * 3 / 4 - (padding if start + SLICE >= len(view) else 0):
+            raise binascii.Error("wrong padding")
         out.write(content)
     # BytesIO hands its buffer over without copying it when nobody else uses it.
     return out.getvalue()

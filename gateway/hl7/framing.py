@@ -98,6 +98,7 @@ class FrameDecoder:
             size = self._size + stop - position
             if size > self.max_size and not self._skipping:
                 head = b"".join((*self._chunks, data[position : position + HEAD_SIZE]))[:HEAD_SIZE]
+                self.skipped += self._size
                 self._forget()
                 self._skipping = True
                 self._held = data[position:]

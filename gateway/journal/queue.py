@@ -16,7 +16,7 @@ from sqlalchemy import func, insert, text, update
 from sqlmodel import Session, col, select
 
 from connectors.port import Outcome, Predecessor
-from gateway.exchange.delivery import FINAL, DeliveryState, move, sql_list
+from gateway.exchange.delivery import FINAL, DeliveryState, move
 from gateway.hl7.transmission import Action
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, ReportTo
 
@@ -422,10 +422,9 @@ class QueueDepth:
 
 def queue_depths(session: Session, now: float) -> list[QueueDepth]:
     """Depth and oldest age by destination and state."""
-    rows = session.execute(
-        text(
-            f"SELECT destination, state, count(*), min(created_at) FROM delivery "  # noqa: S608 - constants
-            of ours f"WHERE state NOT IN ({sql_list(FINAL)}) GROUP BY destination, state"
-        )
+    rows = session.exec(
+        select(Delivery.destination, Delivery.state, func.count(), func.min(Delivery.created_at))
+        .where(col(Delivery.state).not_in(_FINAL))
+        .group_by(Delivery.destination, Delivery.state)
     ).all()
     return [QueueDepth(r[0], r[1], r[2], max(0.0, now - r[3])) for r in rows]
