@@ -97,7 +97,8 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         findings.add("CDA-ELEMENTS", place, limit=limits.max_elements)
     if findings.rejects:
         return refused
-    _check_encoding(content, _declared_encoding(content), findings, place)
+    declared = _declared_encoding(content)
+    _check_encoding(content, declared, findings, place)
     if findings.rejects:
         return refused
     parser = etree.XMLParser(
@@ -116,6 +117,10 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         findings.add("CDA-XML", place)
         return refused
     tree = root.getroottree()
+    used = (tree.docinfo.encoding or "utf-8").lower()
+    if used != declared and not any({used, declared} <= family for family in (UTF8, UTF16)):
+        # a declaration written so that only the parser understood it
+        _check_encoding(content, used, findings, place)
     if tree.docinfo.internalDTD is not None:
         findings.add("CDA-DOCTYPE", place)
     if cast(float, _COUNT(root)) > limits.max_elements:

@@ -165,6 +165,18 @@ def test_other_encodings_are_refused(encoding: str) -> None:
     assert refusal(swap(N1, '"UTF-8"', f'"{encoding}"')) == ["CDA-ENCODING-UNKNOWN"]
 
 
+def test_an_encoding_that_only_the_parser_sees_is_checked_too() -> None:
+    """A declaration padded with blanks is valid XML: what the parser used is checked after parsing."""
+    hidden = swap(N1, 'version="1.0" ', 'version="1.0"' + " " * 300)
+    assert read(hidden, BOOK, OBX).clinical_document is not None
+    assert refusal(swap(hidden, '"UTF-8"', '"windows-1252"')) == ["CDA-ENCODING-UNKNOWN"]
+    accented = cda_n1(patient=Patient(birth_given="ZOÉ"))
+    accented = swap(
+        accented, 'version="1.0" encoding="UTF-8"', f'version="1.0"{" " * 300}encoding="ISO-8859-1"'
+    )
+    assert refusal(accented) == ["CDA-MOJIBAKE"]
+
+
 def test_utf8_declared_latin1_is_refused_as_mojibake() -> None:
     document = cda_n1(patient=Patient(birth_given="ZOÉ"))
     assert refusal(swap(document, '"UTF-8"', '"ISO-8859-1"')) == ["CDA-MOJIBAKE"]

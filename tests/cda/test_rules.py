@@ -155,6 +155,13 @@ def test_an_id_with_an_extension_is_refused_for_the_dmp_only() -> None:
         assert rules(checked(document, dmp=False)) == ["CDA-H08-EXTENSION"]
 
 
+def test_a_body_of_blanks_is_empty() -> None:
+    """EX_GEN-1060: an empty document must not be sent."""
+    start = N1.index(b'representation="B64">') + len(b'representation="B64">')
+    blank = N1[:start] + b"\n   " * 20 + N1[N1.index(b"</text>", start) :]
+    assert rejecting(checked(blank, "interop")) == ["CDA-B00"]
+
+
 def test_i02_names_the_missing_traits_and_no_value() -> None:
     document = swap(cda_n1(with_birthplace=False), '<given qualifier="BR">CAMILLE</given>', "")
     (finding,) = checked(document)
