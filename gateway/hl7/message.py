@@ -8,7 +8,8 @@ a large OBX-5 is never decoded nor copied (`Segment.locate` says where it is). B
 charset cannot decode are never replaced silently: `Message.undecodable` lists them, and `text` shows them
 as lone surrogates.
 
-Fails: `MessageUnreadable` only when there is no MSH or its separators cannot be read. Everything else that
+Fails: `MessageUnreadable` only when there is no MSH, its separators cannot be read, or it has more than
+`MAX_SEGMENTS` segments. Everything else that
 may be wrong is for the profile to judge.
 Source: HL7 v2.5/2.6 chapter 2 (§2.5 segments, §2.7 escapes, MSH-1, MSH-2, MSH-18 table 0211).
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +36,11 @@ CHARSETS = {
 """MSH-18 values that can be read, and their Python codec. Which of them are *allowed* is a rule of the
 profile.
 """
+
+MAX_SEGMENTS = 5000
+"""More is no message of this world (a large one has a hundred) but would cost memory out of all proportion."""
+MAX_FIELDS = 512
+"""Fields told apart in a segment; what follows stays in the last one."""
 
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
 _DECODE_SLICE = 1 << 16
@@ -110,7 +117,7 @@ class Segment:
             sep = self._wire.separators.field
             fields = []
             position, end = self.start, self.end
-            while (i := find(sep, position, end)) >= 0:
+            while (i := find(sep, position, end)) >= 0 and len(fields) < MAX_FIELDS:
                 fields.append((position, i))
                 position = i + 1
             fields.append((position, end))
@@ -309,7 +316,9 @@ class Message:
 
     @classmethod
     def parse(cls, raw: bytes) -> Message:
-        """Read a frame's payload. Raises `MessageUnreadable` when MSH-1 and MSH-2 cannot be read."""
+        """Read a frame's payload. Raises `MessageUnreadable` when MSH-1 and MSH-2 cannot be read, or when there are
+        too many segments.
+        """
         begin = 0
         if raw.startswith(_BOM):
             begin = len(_BOM)
@@ -361,10 +370,13 @@ class Message:
         """
         places: dict[int, Place] = {}
         for offset in (*self._bad_bytes(), *self._bad_escapes()):
-            segment = next(s for s in reversed(self.segments) if s.start <= offset or s.index == 0)
+            segment = self._segment_at(offset)
             if segment.index not in places:
                 places[segment.index] = self._place_of(segment, offset)
         return [places[i] for i in sorted(places)]
+
+    def _segment_at(self, offset: int) -> Segment:
+        return self.segments[max(bisect_right(self.segments, offset, key=lambda s: s.start) - 1, 0)]
 
     def _place_of(self, segment: Segment, offset: int) -> Place:
         if not segment.name:
@@ -393,7 +405,8 @@ class Message:
             except UnicodeDecodeError as e:
                 bad = position + e.start
                 yield bad
-                position = next((s.end for s in self.segments if s.end > bad), len(view))
+                # One place per segment is enough. (A bad byte on a blank line belongs to the segment before.)
+                position = max(self._segment_at(bad).end, bad + 1)
 
     def _bad_escapes(self) -> Iterator[int]:
         mark = self.separators.escape
@@ -514,6 +527,8 @@ def _lines(raw: bytes, begin: int) -> tuple[list[tuple[int, int]], frozenset[str
         else:
             stop = following = size
         if stop - position > 64 or raw[position:stop].strip():
+            if len(lines) == MAX_SEGMENTS:
+                raise MessageUnreadable(f"more than {MAX_SEGMENTS} segments")
             lines.append((position, stop))
         position = following
     return lines, frozenset(ends)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import MessageUnreadable, Place
-from gateway.hl7.message import Message, Separators, escape
+from gateway.hl7.message import MAX_FIELDS, MAX_SEGMENTS, Message, Separators, escape
 from tests.official import OFFICIAL
 
 MSH = b"MSH|^~\\&|APP^1.2.3^ISO|FAC|RAPP|RFAC|20260101||MDM^T02^MDM_T02|ID1|P^T|2.6|||||FRA|UNICODE UTF-8"
@@ -250,3 +250,18 @@ def test_any_bytes_are_read_or_unreadable(tail: bytes) -> None:
             segment.text(field, 2, 2, 2)
             segment.value(field)
             segment.has(field)
+
+
+def test_absurd_numbers_of_segments_or_fields_cost_nothing() -> None:
+    """50 MB of separators must not become millions of objects."""
+    with pytest.raises(MessageUnreadable):
+        message(*[b"ZZZ|1"] * MAX_SEGMENTS)
+    assert len(message(*[b"ZZZ|1"] * (MAX_SEGMENTS - 1)).segments) == MAX_SEGMENTS
+    z = message(b"ZZZ" + b"|" * 100_000).segments[1]
+    assert z.field_count == MAX_FIELDS
+    assert len(z.field(MAX_FIELDS)) == 100_000 - MAX_FIELDS
+
+
+def test_undecodable_bytes_everywhere_are_found_in_every_segment() -> None:
+    m = message(*[b"ZZZ|\xff\xff|\xff"] * 300)
+    assert m.undecodable() == [Place("ZZZ", n, 1) for n in range(1, 301)]

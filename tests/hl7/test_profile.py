@@ -71,6 +71,8 @@ CASES = [
     # --- PID, PV1
     *(case("PID-REQUIRED", f"PID^1^{n}", put(MDM, f"PID^1^{n}", ""), R, R) for n in (3, 5, 7, 8)),
     case("PID-REQUIRED", "PID^1^7", put(MDM, "PID^1^7", '""'), R, R),
+    case("PID-REPETITIONS", "PID^1^3", put(MDM, "PID^1^3^60", "1^^^X&1.2.3&ISO^PI"), R, R, "PID3-INCOMPLETE"),
+    case("PID-REPETITIONS", "PID^1^5", put(MDM, "PID^1^5^60", "X^Y"), R, R),
     case("PID3-INCOMPLETE", "PID^1^3^2", put(MDM, "PID^1^3^2^1", ""), R, W),
     case("PID3-INCOMPLETE", "PID^1^3^2", put(MDM, "PID^1^3^2^4", ""), R, W),
     case("PID3-INS-FORM", "PID^1^3^1^1", put(MDM, "PID^1^3^1^1", WRONG_INS), W, W),

@@ -20,6 +20,10 @@ _DATE = re.compile(r"\d{8}([\d.]*([+-]\d{4})?)?")
 _INS = re.compile(r"[1-478]\d{4}(2[ABab]|\d{2})\d{8}")
 
 
+MAX_REPETITIONS = 50
+"""Of PID-3 and PID-5: beyond, the message is refused and the rest is not read."""
+
+
 def is_oid(text: str) -> bool:
     """True when `text` has the form of an OID."""
     return _OID.fullmatch(text) is not None
@@ -63,6 +67,8 @@ def read_patient(message: Message, findings: Findings) -> tuple[Patient, Patient
     for field in (3, 5, 7, 8):
         if not pid.has(field):
             findings.add("PID-REQUIRED", pid.place(field), field=field)
+        if pid.repetitions(field) > MAX_REPETITIONS:
+            findings.add("PID-REPETITIONS", pid.place(field), field=field)
     identifiers = _identifiers(pid, findings)
     patient = _traits(pid, identifiers, findings)
     _check_ins(patient, pid, message.processing_id, findings)
@@ -85,9 +91,13 @@ def read_visit(message: Message, findings: Findings) -> tuple[str, PatientId | N
     return patient_class, visit
 
 
+def _repetitions(pid: Segment, field: int) -> range:
+    return range(1, min(pid.repetitions(field), MAX_REPETITIONS) + 1)
+
+
 def _identifiers(pid: Segment, findings: Findings) -> tuple[PatientId, ...]:
     found = []
-    for rep in range(1, pid.repetitions(3) + 1):
+    for rep in _repetitions(pid, 3):
         identifier = read_cx(pid, 3, rep)
         if identifier is not None:
             found.append(identifier)
@@ -98,7 +108,7 @@ def _identifiers(pid: Segment, findings: Findings) -> tuple[PatientId, ...]:
 
 def _traits(pid: Segment, identifiers: tuple[PatientId, ...], findings: Findings) -> Patient:
     by_type: dict[str, int] = {}
-    for rep in range(1, pid.repetitions(5) + 1):
+    for rep in _repetitions(pid, 5):
         by_type.setdefault(pid.value(5, rep, 7), rep)
     birth = by_type.get("L")
     if birth is None:
@@ -125,7 +135,7 @@ def _traits(pid: Segment, identifiers: tuple[PatientId, ...], findings: Findings
 
 
 def _check_ins(patient: Patient, pid: Segment, processing_id: str, findings: Findings) -> None:
-    for rep in range(1, pid.repetitions(3) + 1):
+    for rep in _repetitions(pid, 3):
         identifier = read_cx(pid, 3, rep)
         if identifier is None or not identifier.is_ins:
             continue
