@@ -19,7 +19,7 @@ from sqlmodel import Session
 from connectors.port import Connector, Outcome, OutcomeClass, PlannedDelivery
 from gateway.cda.check import document_place
 from gateway.cda.document import Document
-from gateway.cda.versions import VersionDecision, check_versions
+from gateway.cda.versions import VersionDecision, check_versions, patient_key
 from gateway.errors import Finding, Place, rejected
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.tell import Sender, enqueue_zam
@@ -128,6 +128,7 @@ def accept(
                 action=transmission.action,
                 type_code=document.header.code.code if document.header.code else "",
                 author_organisations=document.header.author_organisations,
+                patient=patient_key(document),
                 sha256=document.sha256,
                 size=len(document.content),
                 slice_offset=part.offset,

@@ -4,8 +4,8 @@ Purpose: what is here survives a power cut. Payload bytes live in a table of the
 (updating a row that holds a blob rewrites the blob). A document's bytes are a slice of the payload that
 brought it: they are written once.
 
-Patient data: only in `payload`, `delivery.plan` and `message.routing` never leave the database except to the
-destinations; every other column is codes, identifiers of documents and times.
+Patient data: only `payload`, `delivery.plan`, `delivery.recipient` and `document.patient` hold any; they leave
+the database for the destinations alone. Every other column is codes, identifiers of documents and times.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Document(SQLModel, table=True):
     type_code: str
     author_organisations: str = "[]"
     """JSON list."""
+    patient: str = ""
+    """Who it is about, as the version rules compare it (`gateway.cda.versions.patient_key`)."""
     sha256: str
     size: int
     payload_id: int = Field(foreign_key="payload.id")

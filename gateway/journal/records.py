@@ -170,6 +170,7 @@ class NewDocument:
     action: Action
     type_code: str
     author_organisations: frozenset[str]
+    patient: str
     sha256: str
     size: int
     slice_offset: int
@@ -190,6 +191,7 @@ def add_document(session: Session, message_id: int, payload_id: int, new: NewDoc
             action=new.action.value,
             type_code=new.type_code,
             author_organisations=json.dumps(sorted(new.author_organisations)),
+            patient=new.patient,
             sha256=new.sha256,
             size=new.size,
             payload_id=payload_id,
@@ -253,6 +255,7 @@ class SqlRegister:
                 author_organisations=frozenset(json.loads(row.author_organisations)),
                 action=Action(row.action),
                 deleted=row.uid in deleted,
+                patient=row.patient,
             )
             for row in first.values()
         ]

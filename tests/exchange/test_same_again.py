@@ -135,3 +135,14 @@ async def test_an_obsolete_version_is_refused_900(tmp_path: Path) -> None:
         ack = await r.send(replace("M3", 1, 2, replaces=1))
         assert ack.code == "AE"
         assert "900" in [e.err5 for e in ack.errors]
+
+
+async def test_a_replacement_for_another_patient_is_refused(tmp_path: Path) -> None:
+    """The journal knows whose document it is: a version must never move to another patient (CDA-V-PATIENT)."""
+    other = build.Patient(ins="1850175123004" + build.ins_key("1850175123004"))
+    async with running(tmp_path) as r:
+        assert (await r.send(submit("M1"))).code == "AA"
+        moved = build.mdm("T10", cda(1, 2, 1, patient=other), control_id="M2", patient=other)
+        ack = await r.send(moved)
+        assert ack.code == "AE"
+        assert "CDA-V-PATIENT" in [e.diagnostic for e in ack.errors]
