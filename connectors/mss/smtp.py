@@ -283,7 +283,7 @@ class SmtpPool:
                     await session.writer.drain()
         except TimeoutError:
             code = "420"
-        except ConnectionError:
+        except OSError:
             pass  # the reply, if one came before the cut, is read below
         else:
             try:

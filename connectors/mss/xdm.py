@@ -24,7 +24,8 @@ from gateway.hl7.transmission import Action
 
 SUBSET = "IHE_XDM/SUBSET01/"
 DEFLATE_LEVEL = 1
-"""A CDA is mostly base64: level 6 gives 0.2 % less for twice the time (330 kB: 4 ms against 8 ms)."""
+"""Measured on a 333 kB N1 (base64 of a PDF): level 1 7.7 ms and 259,934 bytes, level 6 9.0 ms and 254,233 bytes; on a
+64 kB N3 0.2 ms and 13 kB against 0.7 ms and 10 kB. Two per cent of a mail are not worth a sixth of the time."""
 _FIXED_OVERHEAD = 24_000
 """README, INDEX, METADATA (uncompressed, first document) and the ZIP's own records."""
 _PER_DOCUMENT = 24_000

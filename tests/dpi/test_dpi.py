@@ -1,4 +1,6 @@
-"""ZAM deliveries over real MLLP and TLS sockets to the simulated DPI. Source: spec/hl7-transmission.md §2, §3."""
+"""ZAM deliveries over real MLLP and TLS sockets to the simulated DPI. Source: spec/hl7-transmission.md §2,
+§3.
+"""
 
 from __future__ import annotations
 

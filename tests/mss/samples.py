@@ -1,4 +1,6 @@
-"""Transmissions, documents and jobs for the MSSanté tests: synthetic CDA of `fixtures`, read by the CDA room."""
+"""Transmissions, documents and jobs for the MSSanté tests: synthetic CDA of `fixtures`, read by the CDA
+room.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Deliveries over real SMTP sockets (and real TLS) to the simulated operator. Source: spec/mssante.md §1.2-1.9."""
+"""Deliveries over real SMTP sockets (and real TLS) to the simulated operator. Source: spec/mssante.md
+§1.2-1.9.
+"""
 
 from __future__ import annotations
 

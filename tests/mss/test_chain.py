@@ -1,0 +1,55 @@
+"""From the message of a DPI to the mail: profile, CDA room and MSSanté connector together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connectors.mss.connector import MssConnector
+from connectors.mss.simulator import create
+from connectors.port import OutcomeClass, Preparation
+from fixtures import build
+from gateway.cda.check import check_documents
+from gateway.hl7.message import Message
+from gateway.hl7.profile import read_transmission
+from gateway.rules import load_rulebook
+from tests.mss import samples
+from tests.mss.samples import NOW, accepted, job
+
+
+def prepared(raw: bytes) -> Preparation:
+    """What the heart hands to the connectors; the message must be conform."""
+    book = load_rulebook(MssConnector.rule_tables)
+    reading = read_transmission(Message.parse(raw), book)
+    assert reading.transmission is not None
+    check = check_documents(reading.transmission, raw, book)
+    assert [f for f in (*reading.findings, *check.findings) if f.rejects] == []
+    return Preparation(reading.transmission, check.documents, NOW)
+
+
+async def test_an_mdm_reaches_every_recipient(tmp_path: Path) -> None:
+    """MDM^T02 to a professional and to the patient: the CDA byte for byte in both mails."""
+    cda = build.cda_n1(payload=build.pdf(50_000))
+    recipients = [build.DR_MARTIN, build.patient_recipient()]
+    raw = build.mdm("T02", cda, recipients=recipients, body_patient="Bonjour", flags={"DESTDMP": "N"})
+    operator = create(tmp_path)
+    await operator.start()
+    connector = samples.connector(operator.connector_settings())
+    await connector.start()
+    try:
+        wanted = prepared(raw)
+        for delivery in accepted(await connector.prepare(wanted)).deliveries:
+            assert (await connector.deliver(job(delivery, wanted))).outcome is OutcomeClass.SUCCESS
+    finally:
+        await connector.stop()
+        await operator.stop()
+    assert [m.recipient for m in operator.mails] == [r.address for r in recipients]
+    assert [m.text().strip() for m in operator.mails] == [build.BODY_PS.replace("\n", "\r\n"), "Bonjour"]
+    for mail in operator.mails:
+        assert mail.documents()["IHE_XDM/SUBSET01/DOC0001.XML"] == cda
+
+
+async def test_an_oru_carries_both_documents() -> None:
+    """ORU^R01 with N1 and N3: one mail per recipient with both."""
+    raw = build.oru("submit", [build.cda_n1(), build.cda_n3()])
+    deliveries = accepted(await samples.connector().prepare(prepared(raw))).deliveries
+    assert [len(d.document_uids) for d in deliveries] == [2, 2]
