@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import GatewayBug
 
-Charset = Literal["utf-8", "iso8859-15"]
+Charset = Literal["utf-8", "iso8859-15", "iso8859-1", "ascii"]
+"""The codecs of `gateway.hl7.message.CHARSETS`: a DPI is answered in the charset it wrote in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from fixtures import build
 from gateway.errors import ConfigurationFault
 from gateway.hl7.acknowledgement import read
 from gateway.hl7.framing import encode
+from gateway.hl7.message import CHARSETS
 from gateway.hl7.transmission import Action
 from gateway.hl7.zam import Envelope, ZamError, build_z02
 
@@ -203,6 +205,13 @@ async def test_latin_9_messages_keep_their_bytes(dpi: DpiSimulator) -> None:
     )
     assert (await made.deliver(sent)).outcome is OutcomeClass.SUCCESS
     assert dpi.received[0].raw == message
+
+
+def test_every_readable_charset_has_a_plan() -> None:
+    """A ZAM goes back in the sender's charset, whatever the profile says of it."""
+    for codec in set(CHARSETS.values()):
+        made = plan.read(json.dumps({"control_id": "1", "er7": "MSH|", "charset": codec}).encode())
+        assert made.message() == b"MSH|"
 
 
 async def test_configuration_problems_are_told_together(tmp_path: Path) -> None:
