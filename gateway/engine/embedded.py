@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.engine.port import Allowance, Run
 from gateway.errors import JournalUnavailable
 from gateway.journal import queue
-from gateway.journal.queue import Claimed
+from gateway.journal.queue import Claim, Claimed
 from gateway.journal.store import Journal
 
 log = logging.getLogger("gateway.engine")
@@ -84,46 +84,41 @@ class EmbeddedEngine:
             wake.clear()
             free = self._concurrency[destination] - len(running)
             limit = min(free, allowance(destination, free)) if free > 0 else 0
-            claimed: list[Claimed] = []
-            pause = IDLE_POLL
+            claimed: Sequence[Claimed] = ()
+            pause = IDLE_POLL if free == 0 else FAULT_PAUSE
             try:
                 if limit > 0:
-                    claimed = await self._claim(destination, limit)
-                if len(claimed) < max(limit, 1):
-                    pause = await self._until_next(destination, limit)
+                    claim = await self._claim(destination, limit)
+                    claimed, pause = claim.deliveries, _pause(claim, limit)
             except JournalUnavailable:
-                pause = FAULT_PAUSE
+                log.warning(
+                    "%s: the journal is unavailable, claiming again in %g s", destination, FAULT_PAUSE
+                )
             for item in claimed:
                 task = asyncio.create_task(run(item), name=f"{destination}-{item.id}")
                 running.add(task)
                 task.add_done_callback(lambda t: self._ended(destination, t))
-            if free > len(claimed) and len(claimed) == limit and limit > 0:
-                continue
             try:
                 async with asyncio.timeout(pause):
                     await wake.wait()
             except TimeoutError:
                 pass
 
-    async def _claim(self, destination: str, limit: int) -> list[Claimed]:
+    async def _claim(self, destination: str, limit: int) -> Claim:
         now = time.time()
         return await self._journal.write(
             lambda session: queue.claim(session, destination, limit, now, self._token)
         )
-
-    async def _until_next(self, destination: str, limit: int) -> float:
-        """Seconds until something is due (bounded by the idle poll)."""
-        due = await self._journal.read(lambda session: queue.next_due(session, destination))
-        if due is None:
-            return IDLE_POLL
-        if limit == 0:
-            # something waits but none may be claimed (all slots taken, circuit open): an end of task or the
-            # circuit's probe time decides, so look again soon
-            return FAULT_PAUSE
-        return min(IDLE_POLL, max(0.01, due - time.time()))
 
     def _ended(self, destination: str, task: asyncio.Task[None]) -> None:
         self._running[destination].discard(task)
         self._wake[destination].set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery runner failed: %s", type(error).__name__, exc_info=error)
+
+
+def _pause(claim: Claim, limit: int) -> float:
+    """Seconds until the next look. Slots all taken: the end of a delivery wakes the loop."""
+    if claim.next_due is None or len(claim.deliveries) == limit:
+        return IDLE_POLL
+    return min(IDLE_POLL, max(0.0, claim.next_due - time.time()))

@@ -25,7 +25,6 @@ from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.tell import Sender, enqueue_zam
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
-from gateway.journal.models import Message
 from gateway.journal.queue import Earlier, NewDelivery
 from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
@@ -110,7 +109,7 @@ def accept(
         nothing.add("EXC-ALREADY-TRANSMITTED", Place("OBX", transmission.parts[0].place.occurrence, 5))
         return Accepted(nothing)
 
-    payload_id = session.get_one(Message, message_id).payload_id
+    payload_id = records.payload_of(session, message_id)
     rows: dict[str, int] = {}
     order: dict[str, str] = {}
     for document, decision in zip(acceptance.documents, decisions, strict=True):

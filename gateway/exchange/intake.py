@@ -117,12 +117,13 @@ class Intake:
         """At start-up: answer the messages that a stop left without one. Returns how many."""
         waiting = await self._journal.read(records.unanswered)
         for message_id in waiting:
-            row, raw = await self._journal.read(partial(records.message_bytes, message_id=message_id))
-            if hashlib.sha256(raw).hexdigest() != row.sha256:
-                log.error("stored message does not match its SHA-256 (%s)", row.correlation)
+            found = await self._journal.read(partial(records.message_bytes, message_id=message_id))
+            if hashlib.sha256(found.raw).hexdigest() != found.sha256:
+                log.error("stored message does not match its SHA-256 (%s)", found.correlation)
                 continue
-            code, _ack = await self._answer(message_id, raw, Message.parse(raw), row.correlation)
-            log.info("message answered after a restart: %s (%s)", code, row.correlation)
+            message = Message.parse(found.raw)
+            code, _ack = await self._answer(message_id, found.raw, message, found.correlation)
+            log.info("message answered after a restart: %s (%s)", code, found.correlation)
         return len(waiting)
 
     def too_long(self, head: bytes) -> bytes | None:

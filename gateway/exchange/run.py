@@ -15,7 +15,6 @@ stays `sending`: the outcome is written as soon as the journal is back.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +33,6 @@ from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.tell import Sender, enqueue_zam
 from gateway.journal import queue, records
-from gateway.journal.models import Message
 from gateway.journal.queue import Claimed
 from gateway.journal.store import Journal
 from gateway.settings import Settings
@@ -147,7 +145,7 @@ class DeliveryRunner:
             action=claimed.action,
             plan=claimed.plan,
             documents=tuple(
-                _Stored(self._journal, row, uid, sha256, size) for row, uid, sha256, size in claimed.documents
+                _Stored(self._journal, d.row, d.uid, d.sha256, d.size) for d in claimed.documents
             ),
             attempt=claimed.attempt,
             predecessor=claimed.predecessor,
@@ -231,12 +229,10 @@ class DeliveryRunner:
             return False
         any_told = False
         for message_id in queue.told(session, claimed.id):
-            message = session.get_one(Message, message_id)
-            sender = Sender(**json.loads(message.routing)["sender"])
+            answered, routing = records.routing_of(session, message_id)
+            sender = Sender(**routing["sender"])
             instant = datetime.fromtimestamp(now, UTC)
-            told = enqueue_zam(
-                session, message_id, sender, message.control_id, report, self._settings, instant
-            )
+            told = enqueue_zam(session, message_id, sender, answered, report, self._settings, instant)
             any_told = any_told or told
         return any_told
 
@@ -251,6 +247,6 @@ class DeliveryRunner:
             delivery_id=claimed.id,
             destination=claimed.destination,
             action=claimed.action.value,
-            uids=[uid for _row, uid, _sha, _size in claimed.documents],
+            uids=[d.uid for d in claimed.documents],
             code=outcome.code,
         )

@@ -1,8 +1,8 @@
-"""Deliveries in the journal: enqueue, claim, finish, recover. The database is the queue.
+"""Deliveries in the journal: enqueue, claim, settle, recover. The database is the queue.
 
-Guarantee: a delivery is claimed (`sending`, committed) before anything is sent; it is finished only by the
-process that claimed it; deliveries of one order key to one destination and recipient run one after the
-other, in the order of their acceptance; a refused or expired one does not block its correction.
+Guarantee: a delivery is claimed (`sending`, committed) before anything is sent; it is settled only by the process that
+claimed it; deliveries of one order key to one destination and recipient run one after the other, in the order of their
+acceptance; a refused or expired one does not block its correction. The statements are in `queries.sql`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, insert, text, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from connectors.port import Outcome, Predecessor
 from gateway.exchange.delivery import FINAL, DeliveryState, move
 from gateway.hl7.transmission import Action
-from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, ReportTo
-
-_FINAL = [s.value for s in FINAL]
+from gateway.journal.sql import insert, run
 
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A final transaction to enqueue. `documents` are (row id, uid) pairs in order."""
+    """A final transaction to enqueue. `documents` are (row id, uid) pairs in order; `lifetime` in seconds."""
 
     message_id: int
     destination: str
@@ -40,43 +36,36 @@ class NewDelivery:
 
 def enqueue(session: Session, new: NewDelivery) -> int:
     """Insert a delivery: `held` behind an unfinished one of the same order, else `ready`. Its row id."""
-    ahead = session.exec(
-        select(Delivery.id)
-        .where(
-            Delivery.destination == new.destination,
-            Delivery.recipient == new.recipient,
-            Delivery.order_key == new.order_key,
-            col(Delivery.state).not_in(_FINAL),
-        )
-        .limit(1)
+    ahead = run(
+        session,
+        "open_delivery_of_order",
+        destination=new.destination,
+        recipient=new.recipient,
+        order_key=new.order_key,
     ).first()
-    state = DeliveryState.READY if ahead is None else DeliveryState.HELD
-    key: int = session.execute(
-        insert(Delivery).values(
-            message_id=new.message_id,
-            destination=new.destination,
-            recipient=new.recipient,
-            action=new.action.value,
-            order_key=new.order_key,
-            state=state.value,
-            attempts=0,
-            due_at=new.now,
-            expires_at=new.now + new.lifetime,
-            plan=new.plan,
-            code="",
-            label="",
-            created_at=new.now,
+    delivery_id = insert(
+        session,
+        "insert_delivery",
+        message_id=new.message_id,
+        destination=new.destination,
+        recipient=new.recipient,
+        action=new.action.value,
+        order_key=new.order_key,
+        state=(DeliveryState.READY if ahead is None else DeliveryState.HELD).value,
+        now=new.now,
+        expires_at=new.now + new.lifetime,
+        plan=new.plan,
+    )
+    for position, (document_id, uid) in enumerate(new.documents):
+        run(
+            session,
+            "insert_delivery_document",
+            delivery_id=delivery_id,
+            position=position,
+            document_id=document_id,
+            uid=uid,
         )
-    ).inserted_primary_key[0]  # type: ignore[attr-defined] # CursorResult
-    if new.documents:
-        session.execute(
-            insert(DeliveryDocument),
-            [
-                {"delivery_id": key, "position": n, "document_id": d, "uid": uid}
-                for n, (d, uid) in enumerate(new.documents)
-            ],
-        )
-    return key
+    return delivery_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,36 +84,40 @@ def earlier_deliveries(
     session: Session, destination: str, recipient: str, action: Action, uid: str
 ) -> Sequence[Earlier]:
     """Deliveries that already carried (or carry) this document there. Submit and replace count as one."""
-    actions = ["delete"] if action is Action.DELETE else ["submit", "replace"]
-    rows = session.exec(
-        select(Delivery)
-        .join(DeliveryDocument, col(DeliveryDocument.delivery_id) == col(Delivery.id))
-        .where(
-            DeliveryDocument.uid == uid,
-            Delivery.destination == destination,
-            Delivery.recipient == recipient,
-            col(Delivery.action).in_(actions),
-        )
-        .order_by(col(Delivery.id))
-    ).all()
-    return [
-        Earlier(d.id or 0, DeliveryState(d.state), d.plan, d.outcome or "", d.code, d.label) for d in rows
-    ]
+    rows = run(
+        session,
+        "earlier_deliveries",
+        uid=uid,
+        destination=destination,
+        recipient=recipient,
+        deletion=int(action is Action.DELETE),
+    )
+    return [Earlier(r.id, DeliveryState(r.state), r.plan, r.outcome or "", r.code, r.label) for r in rows]
 
 
 def report_to(session: Session, delivery_id: int, message_id: int) -> None:
     """The sender of `message_id` wants to be told how this delivery ends."""
-    session.execute(insert(ReportTo).values(delivery_id=delivery_id, message_id=message_id))
+    run(session, "insert_report_to", delivery_id=delivery_id, message_id=message_id)
 
 
 def told(session: Session, delivery_id: int) -> Sequence[int]:
     """Messages whose sender wants to be told of this delivery."""
-    return session.exec(select(ReportTo.message_id).where(ReportTo.delivery_id == delivery_id)).all()
+    return run(session, "told_of_delivery", delivery_id=delivery_id).scalars().all()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDocument:
+    """A document of a claimed delivery."""
+
+    row: int
+    uid: str
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery in hand: what a runner needs to make a `DeliveryJob`."""
+    """A delivery in hand: what a runner needs to make a `DeliveryJob`. `attempt` counts from 1."""
 
     id: int
     message_id: int
@@ -135,44 +128,32 @@ class Claimed:
     attempt: int
     uncertain: bool
     expires_at: float
-    documents: tuple[tuple[int, str, str, int], ...]
-    """(row id, uid, sha256, size) in order."""
+    documents: tuple[ClaimedDocument, ...]
     predecessor: Predecessor
     predecessor_uid: str
 
 
-_CLAIM = text(
-    """
-    UPDATE delivery SET claimed_by = :token,
-           state = CASE state WHEN 'uncertain' THEN state ELSE 'sending' END,
-           attempts = attempts + 1
-     WHERE id IN (
-           SELECT id FROM delivery
-            WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended') AND claimed_by
-            IS NULL
-              AND due_at <= :now
-            ORDER BY due_at, id LIMIT :limit)
-    RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at, order_key
-    """
-)
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim gave; `next_due` is when the next unclaimed delivery is due, None without any."""
+
+    deliveries: Sequence[Claimed]
+    next_due: float | None
 
 
-def claim(session: Session, destination: str, limit: int, now: float, token: str) -> list[Claimed]:
+def claim(session: Session, destination: str, limit: int, now: float, token: str) -> Claim:
     """Take up to `limit` due deliveries in hand: `ready → sending`, an uncertain one to reconcile, or a
-    suspended one (while the circuit is open the caller's limit is the probe's)."""
-    rows = session.execute(
-        _CLAIM, {"token": token, "destination": destination, "now": now, "limit": limit}
-    ).all()
+    suspended one (while the circuit is open the caller's limit is the probe's).
+    """
+    rows = run(session, "claim_deliveries", token=token, destination=destination, now=now, limit=limit).all()
     claimed = []
     for row in sorted(rows, key=lambda r: int(r.id)):
-        documents = session.exec(
-            select(Document.id, Document.uid, Document.sha256, Document.size)
-            .join(DeliveryDocument, col(DeliveryDocument.document_id) == col(Document.id))
-            .where(DeliveryDocument.delivery_id == row.id)
-            .order_by(col(DeliveryDocument.position))
-        ).all()
+        documents = run(session, "documents_of_delivery", delivery_id=row.id).all()
         action = Action(row.action)
-        predecessor, uid = _predecessor(session, row, action)
+        start = None
+        if documents and action is not Action.SUBMIT:
+            start = documents[0].uid if action is Action.DELETE else documents[0].replaces_uid
+        predecessor, predecessor_uid = _predecessor(session, destination, row.recipient, start)
         claimed.append(
             Claimed(
                 id=row.id,
@@ -184,67 +165,43 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
                 attempt=row.attempts,
                 uncertain=row.state == DeliveryState.UNCERTAIN,
                 expires_at=row.expires_at,
-                documents=tuple((d[0] or 0, d[1], d[2], d[3]) for d in documents),
+                documents=tuple(ClaimedDocument(d.id, d.uid, d.sha256, d.size) for d in documents),
                 predecessor=predecessor,
-                predecessor_uid=uid,
+                predecessor_uid=predecessor_uid,
             )
         )
-    return claimed
+    return Claim(claimed, next_due(session, destination))
 
 
-def _predecessor(session: Session, row: Any, action: Action) -> tuple[Predecessor, str]:
+def _predecessor(
+    session: Session, destination: str, recipient: str, named: str | None
+) -> tuple[Predecessor, str]:
     """What the journal knows, at this destination, of the version to replace or delete.
 
     Walks back from the named version to the nearest one that was delivered there: V1 delivered, V2 failed, V3
     replaces V1. A deletion starts from the document itself.
     """
-    if action is Action.SUBMIT:
+    if not named:
         return Predecessor.NONE, ""
-    first = session.exec(
-        select(Document.uid, Document.replaces_uid)
-        .join(DeliveryDocument, col(DeliveryDocument.document_id) == col(Document.id))
-        .where(DeliveryDocument.delivery_id == row.id)
-        .order_by(col(DeliveryDocument.position))
-        .limit(1)
-    ).first()
-    if first is None:
-        return Predecessor.NONE, ""
-    named = first[0] if action is Action.DELETE else (first[1] or "")
     uid: str | None = named
     seen: set[str] = set()
     while uid and uid not in seen:
         seen.add(uid)
-        if _delivered(session, row.destination, row.recipient, uid):
+        there = run(session, "delivered_there", uid=uid, destination=destination, recipient=recipient).first()
+        if there is not None:
             return Predecessor.DELIVERED, uid
-        known = session.exec(
-            select(Document.replaces_uid, Document.action)
-            .where(Document.uid == uid)
-            .order_by(col(Document.id))
-        ).all()
-        brought = [k for k in known if k[1] != Action.DELETE.value]
-        if not brought:
+        brought = run(session, "document_brought", uid=uid).first()
+        if brought is None:
             # never brought here: a former gateway sent it, the destination knows
             return Predecessor.UNKNOWN, uid
-        uid = brought[0][0]
+        uid = brought.replaces_uid
     return Predecessor.NOT_DELIVERED, named
 
 
-def _delivered(session: Session, destination: str, recipient: str, uid: str) -> bool:
-    return (
-        session.exec(
-            select(Delivery.id)
-            .join(DeliveryDocument, col(DeliveryDocument.delivery_id) == col(Delivery.id))
-            .where(
-                DeliveryDocument.uid == uid,
-                Delivery.destination == destination,
-                Delivery.recipient == recipient,
-                Delivery.state == DeliveryState.SUCCEEDED.value,
-                Delivery.action != Action.DELETE.value,
-            )
-            .limit(1)
-        ).first()
-        is not None
-    )
+def next_due(session: Session, destination: str) -> float | None:
+    """When the next unclaimed delivery of a destination is due."""
+    due: float | None = run(session, "next_due_delivery", destination=destination).scalar()
+    return due
 
 
 def settle(
@@ -261,51 +218,35 @@ def settle(
 
     False (and nothing done) when the delivery is not in this process's hands any more.
     """
-    row = session.exec(
-        select(Delivery.state, Delivery.order_key).where(
-            Delivery.id == claimed.id, Delivery.claimed_by == token
-        )
-    ).first()
+    row = run(session, "claimed_delivery", delivery_id=claimed.id, token=token).first()
     if row is None:
         return False
-    move(DeliveryState(row[0]), after)
+    move(DeliveryState(row.state), after)
     final = after in FINAL
-    values: dict[str, Any] = {
-        "state": after.value,
-        "claimed_by": None,
-        "outcome": outcome.outcome.value,
-        "code": outcome.code,
-        "label": outcome.label,
-    }
-    if due_at is not None:
-        values["due_at"] = due_at
+    run(
+        session,
+        "settle_delivery",
+        delivery_id=claimed.id,
+        state=after.value,
+        outcome=outcome.outcome.value,
+        code=outcome.code,
+        label=outcome.label,
+        due_at=due_at,
+        finished_at=now if final else None,
+    )
     if final:
-        values["finished_at"] = now
-    session.execute(update(Delivery).where(col(Delivery.id) == claimed.id).values(**values))
-    if final:
-        _release_next(session, claimed.destination, claimed.recipient, row[1], now)
+        _release_next(session, claimed.destination, claimed.recipient, row.order_key, now)
     return True
 
 
 def _release_next(session: Session, destination: str, recipient: str, order_key: str, now: float) -> None:
     """The oldest open delivery of this order, if held, becomes ready."""
-    oldest = session.exec(
-        select(Delivery.id, Delivery.state)
-        .where(
-            Delivery.destination == destination,
-            Delivery.recipient == recipient,
-            Delivery.order_key == order_key,
-            col(Delivery.state).not_in(_FINAL),
-        )
-        .order_by(col(Delivery.id))
-        .limit(1)
+    oldest = run(
+        session, "open_delivery_of_order", destination=destination, recipient=recipient, order_key=order_key
     ).first()
-    if oldest is not None and oldest[1] == DeliveryState.HELD.value:
-        session.execute(
-            update(Delivery)
-            .where(col(Delivery.id) == oldest[0])
-            .values(state=move(DeliveryState.HELD, DeliveryState.READY).value, due_at=now)
-        )
+    if oldest is not None and oldest.state == DeliveryState.HELD:
+        move(DeliveryState.HELD, DeliveryState.READY)
+        run(session, "make_ready", delivery_id=oldest.id, now=now)
 
 
 def add_attempt(
@@ -317,31 +258,20 @@ def add_attempt(
     ended_at: float,
     outcome: Outcome,
 ) -> None:
-    """Append an attempt."""
-    session.execute(
-        insert(Attempt).values(
-            delivery_id=delivery_id,
-            number=number,
-            kind=kind,
-            started_at=started_at,
-            ended_at=ended_at,
-            outcome=outcome.outcome.value,
-            code=outcome.code,
-            label=outcome.label,
-            details=json.dumps(dict(outcome.details), ensure_ascii=False, default=str),
-        )
+    """Append an attempt. `kind`: `deliver`, `reconcile` or `recovery`."""
+    run(
+        session,
+        "insert_attempt",
+        delivery_id=delivery_id,
+        number=number,
+        kind=kind,
+        started_at=started_at,
+        ended_at=ended_at,
+        outcome=outcome.outcome.value,
+        code=outcome.code,
+        label=outcome.label,
+        details=json.dumps(dict(outcome.details), ensure_ascii=False, default=str),
     )
-
-
-def next_due(session: Session, destination: str) -> float | None:
-    """When the next unclaimed delivery of a destination is due."""
-    return session.exec(
-        select(func.min(Delivery.due_at)).where(
-            Delivery.destination == destination,
-            col(Delivery.state).in_(["ready", "uncertain", "suspended"]),
-            col(Delivery.claimed_by).is_(None),
-        )
-    ).one()
 
 
 def recover(session: Session, now: float) -> dict[str, int]:
@@ -350,64 +280,35 @@ def recover(session: Session, now: float) -> dict[str, int]:
     `sending` becomes `uncertain` (it may have happened outside); claims are freed; `suspended` is tried
     again.
     """
-    in_hand = session.exec(
-        select(Delivery.id, Delivery.attempts).where(Delivery.state == DeliveryState.SENDING.value)
-    ).all()
-    for delivery_id, attempts in in_hand:
-        session.execute(
-            insert(Attempt).values(
-                delivery_id=delivery_id,
-                number=attempts,
-                kind="recovery",
-                started_at=now,
-                ended_at=now,
-                outcome="uncertain",
-                code="",
-                label="arrêt de la passerelle pendant la transaction",
-                details="{}",
-            )
+    in_hand = run(session, "deliveries_in_hand").all()
+    for row in in_hand:
+        run(
+            session,
+            "insert_attempt",
+            delivery_id=row.id,
+            number=row.attempts,
+            kind="recovery",
+            started_at=now,
+            ended_at=now,
+            outcome="uncertain",
+            code="",
+            label="arrêt de la passerelle pendant la transaction",
+            details="{}",
         )
-    found = {"sending": len(in_hand)}
-    for before, after in (
-        (DeliveryState.SENDING, DeliveryState.UNCERTAIN),
-        (DeliveryState.SUSPENDED, DeliveryState.READY),
-    ):
-        move(before, after)
-        done = session.execute(
-            update(Delivery)
-            .where(col(Delivery.state) == before.value)
-            .values(state=after.value, claimed_by=None, due_at=now)
-        )
-        found[before.value] = done.rowcount  # type: ignore[attr-defined] # CursorResult
-    session.execute(update(Delivery).where(col(Delivery.claimed_by).is_not(None)).values(claimed_by=None))
-    found["waiting"] = session.exec(
-        select(func.count()).select_from(Delivery).where(col(Delivery.state).not_in(_FINAL))
-    ).one()
-    return found
+    move(DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+    move(DeliveryState.SUSPENDED, DeliveryState.READY)
+    run(session, "sending_becomes_uncertain", now=now)
+    suspended = run(session, "suspended_becomes_ready", now=now).rowcount
+    run(session, "free_all_claims")
+    waiting: int = run(session, "count_open_deliveries").scalar_one()
+    return {"uncertain": len(in_hand), "suspended": suspended, "waiting": waiting}
 
 
 def resume_suspended(session: Session, destination: str, now: float, open_for: float) -> int:
     """The circuit closed: suspended deliveries are ready again, and nobody's lifetime was used up by it."""
-    session.execute(
-        update(Delivery)
-        .where(col(Delivery.destination) == destination, col(Delivery.state).not_in(_FINAL))
-        .values(expires_at=col(Delivery.expires_at) + open_for)
-    )
-    done = session.execute(
-        update(Delivery)
-        .where(col(Delivery.destination) == destination, col(Delivery.state) == DeliveryState.SUSPENDED.value)
-        .values(state=move(DeliveryState.SUSPENDED, DeliveryState.READY).value, due_at=now, claimed_by=None)
-    )
-    return int(done.rowcount)  # type: ignore[attr-defined] # CursorResult
-
-
-def free_claims(session: Session, token: str) -> None:
-    """An orderly stop: uncertain deliveries in hand that were not worked on are let go."""
-    session.execute(
-        update(Delivery)
-        .where(col(Delivery.claimed_by) == token, col(Delivery.state) == DeliveryState.UNCERTAIN.value)
-        .values(claimed_by=None)
-    )
+    run(session, "lengthen_lifetimes", destination=destination, seconds=open_for)
+    move(DeliveryState.SUSPENDED, DeliveryState.READY)
+    return run(session, "resume_suspended", destination=destination, now=now).rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,9 +323,7 @@ class QueueDepth:
 
 def queue_depths(session: Session, now: float) -> list[QueueDepth]:
     """Depth and oldest age by destination and state."""
-    rows = session.exec(
-        select(Delivery.destination, Delivery.state, func.count(), func.min(Delivery.created_at))
-        .where(col(Delivery.state).not_in(_FINAL))
-        .group_by(Delivery.destination, Delivery.state)
-    ).all()
-    return [QueueDepth(r[0], r[1], r[2], max(0.0, now - r[3])) for r in rows]
+    return [
+        QueueDepth(r.destination, r.state, r.depth, max(0.0, now - r.oldest))
+        for r in run(session, "queue_depths")
+    ]

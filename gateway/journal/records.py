@@ -1,7 +1,8 @@
 """What the gateway reads and writes in the journal: the exchange's statements, by name.
 
-Purpose: all statements of the exchange stand here and in `queue.py`; the heart composes them inside
-`Journal.write`/`read`. Each function takes the session of the transaction that it is part of.
+Purpose: the statements of `queries.sql` that concern messages, documents and facts, with their shapes; the heart
+composes them inside `Journal.write`/`read` (deliveries: `queue.py`). Each function takes the session of the
+transaction that it is part of.
 
 Guarantee: no function commits; none touches a payload that is already there.
 """
@@ -14,22 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from gateway.cda.versions import KnownDocument
 from gateway.errors import Finding, GatewayBug
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.hl7.base64text import decode
 from gateway.hl7.transmission import Action
-from gateway.journal.models import Delivery, DeliveryDocument, Document, Fact, Message, Payload
-
-
-def _new_id(session: Session, statement: Any) -> int:
-    """The primary key of a one-row insert."""
-    key: int = session.execute(statement).inserted_primary_key[0]  # type: ignore[attr-defined] # CursorResult
-    return key
-
+from gateway.journal.sql import insert, run
 
 # --- messages -----------------------------------------------------------------------------------------------
 
@@ -66,33 +59,25 @@ def receive(session: Session, message: NewMessage) -> Received:
     A message whose `dedup_key` is known is not stored again: the answer says what is known of it.
     """
     if message.dedup_key is not None:
-        known = session.exec(
-            select(Message.id, Message.sha256, Message.ack, Message.ack_code).where(
-                Message.dedup_key == message.dedup_key
-            )
-        ).first()
+        known = run(session, "message_by_dedup_key", dedup_key=message.dedup_key).first()
         if known is not None:
-            return Received(known[0] or 0, False, known[1] == message.sha256, known[2], known[3])
-    payload_id = _new_id(
-        session, insert(Payload).values(sha256=message.sha256, size=len(message.raw), content=message.raw)
+            return Received(known.id, False, known.sha256 == message.sha256, known.ack, known.ack_code)
+    payload_id = insert(
+        session, "insert_payload", sha256=message.sha256, size=len(message.raw), content=message.raw
     )
-    message_id = _new_id(
+    message_id = insert(
         session,
-        insert(Message).values(
-            correlation=message.correlation,
-            payload_id=payload_id,
-            sha256=message.sha256,
-            size=len(message.raw),
-            dedup_key=message.dedup_key,
-            control_id=message.control_id,
-            sender=message.sender,
-            message_type=message.message_type,
-            peer=message.peer,
-            state="received",
-            findings="[]",
-            routing="{}",
-            received_at=message.now,
-        ),
+        "insert_message",
+        correlation=message.correlation,
+        payload_id=payload_id,
+        sha256=message.sha256,
+        size=len(message.raw),
+        dedup_key=message.dedup_key,
+        control_id=message.control_id,
+        sender=message.sender,
+        message_type=message.message_type,
+        peer=message.peer,
+        now=message.now,
     )
     return Received(message_id, True)
 
@@ -107,22 +92,17 @@ def answer(
     now: float,
 ) -> None:
     """Keep the one answer of a message. AR frees its MSH-10: it may be sent again."""
-    values: dict[str, Any] = {
-        "state": "answered",
-        "ack_code": code,
-        "ack": ack,
-        "findings": json.dumps([finding_row(f) for f in findings], ensure_ascii=False),
-        "routing": json.dumps(routing, ensure_ascii=False),
-        "answered_at": now,
-    }
-    if code == "AR":
-        values["dedup_key"] = None
-    done = session.execute(
-        update(Message)
-        .where(col(Message.id) == message_id, col(Message.state) == "received")
-        .values(**values)
+    done = run(
+        session,
+        "answer_message",
+        message_id=message_id,
+        code=code,
+        ack=ack,
+        findings=json.dumps([finding_row(f) for f in findings], ensure_ascii=False),
+        routing=json.dumps(routing, ensure_ascii=False),
+        now=now,
     )
-    if done.rowcount != 1:  # type: ignore[attr-defined] # CursorResult
+    if done.rowcount != 1:
         raise GatewayBug(f"message {message_id} was answered twice")
 
 
@@ -140,19 +120,34 @@ def finding_row(finding: Finding) -> dict[str, str | None]:
 
 def unanswered(session: Session) -> Sequence[int]:
     """Messages that a stop left without an answer, oldest first."""
-    rows = session.exec(select(Message.id).where(Message.state == "received").order_by(col(Message.id))).all()
-    return [i for i in rows if i is not None]
+    return run(session, "unanswered_messages").scalars().all()
 
 
-def message_bytes(session: Session, message_id: int) -> tuple[Message, bytes]:
-    """A message's row and its bytes as received."""
-    message = session.exec(select(Message).where(Message.id == message_id)).one()
-    return message, payload_bytes(session, message.payload_id)
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A message to answer after a restart."""
+
+    correlation: str
+    sha256: str
+    raw: bytes
 
 
-def payload_bytes(session: Session, payload_id: int) -> bytes:
-    """The bytes of a payload."""
-    return session.exec(select(Payload.content).where(Payload.id == payload_id)).one()
+def message_bytes(session: Session, message_id: int) -> Unanswered:
+    """A message's bytes as received."""
+    row = run(session, "message_for_answer", message_id=message_id).one()
+    return Unanswered(row.correlation, row.sha256, row.content)
+
+
+def payload_of(session: Session, message_id: int) -> int:
+    """Row id of a message's payload."""
+    payload_id: int = run(session, "message_payload_id", message_id=message_id).scalar_one()
+    return payload_id
+
+
+def routing_of(session: Session, message_id: int) -> tuple[str, Mapping[str, Any]]:
+    """MSH-10 and routing of a message, for a ZAM."""
+    row = run(session, "message_routing", message_id=message_id).one()
+    return row.control_id, json.loads(row.routing)
 
 
 # --- documents: the register of versions --------------------------------------------------------------------
@@ -179,26 +174,25 @@ class NewDocument:
 
 def add_document(session: Session, message_id: int, payload_id: int, new: NewDocument, now: float) -> int:
     """Register a document; its row id."""
-    return _new_id(
+    return insert(
         session,
-        insert(Document).values(
-            message_id=message_id,
-            part=new.part,
-            uid=new.uid,
-            set_key=new.set_key,
-            version=new.version,
-            replaces_uid=new.replaces_uid,
-            action=new.action.value,
-            type_code=new.type_code,
-            author_organisations=json.dumps(sorted(new.author_organisations)),
-            patient=new.patient,
-            sha256=new.sha256,
-            size=new.size,
-            payload_id=payload_id,
-            slice_offset=new.slice_offset,
-            slice_length=new.slice_length,
-            accepted_at=now,
-        ),
+        "insert_document",
+        message_id=message_id,
+        part=new.part,
+        uid=new.uid,
+        set_key=new.set_key,
+        version=new.version,
+        replaces_uid=new.replaces_uid,
+        action=new.action.value,
+        type_code=new.type_code,
+        author_organisations=json.dumps(sorted(new.author_organisations)),
+        patient=new.patient,
+        sha256=new.sha256,
+        size=new.size,
+        payload_id=payload_id,
+        slice_offset=new.slice_offset,
+        slice_length=new.slice_length,
+        now=now,
     )
 
 
@@ -207,14 +201,9 @@ def document_bytes(session: Session, document_id: int) -> bytes:
 
     Raises `GatewayBug` when they no longer match the SHA-256 that was accepted (damaged storage).
     """
-    row = session.exec(
-        select(Document.payload_id, Document.slice_offset, Document.slice_length, Document.sha256).where(
-            Document.id == document_id
-        )
-    ).one()
-    payload = payload_bytes(session, row[0])
-    content = decode(memoryview(payload)[row[1] : row[1] + row[2]]).content
-    if hashlib.sha256(content).hexdigest() != row[3]:
+    row = run(session, "document_slice", document_id=document_id).one()
+    content = decode(memoryview(row.content)[row.slice_offset : row.slice_offset + row.slice_length]).content
+    if hashlib.sha256(content).hexdigest() != row.sha256:
         raise GatewayBug(f"document {document_id}: the stored bytes do not match their SHA-256")
     return content
 
@@ -227,19 +216,19 @@ class SqlRegister:
 
     def by_uid(self, uid: str) -> KnownDocument | None:
         """The document of this id, or None."""
-        return next(iter(self._known(Document.uid == uid)), None)
+        return next(iter(self._known("documents_by_uid", uid)), None)
 
     def by_set(self, set_key: str) -> Sequence[KnownDocument]:
         """Every document of a set, in the order of their acceptance."""
-        return self._known(Document.set_key == set_key)
+        return self._known("documents_by_set", set_key)
 
-    def _known(self, where: Any) -> list[KnownDocument]:
-        rows = self._session.exec(select(Document).where(where).order_by(col(Document.id))).all()
-        first: dict[str, Document] = {}
+    def _known(self, query: str, key: str) -> list[KnownDocument]:
+        rows = run(self._session, query, key=key).all()
+        first: dict[str, Any] = {}
         deleted: set[str] = set()
         for row in rows:
             if row.action == Action.DELETE.value:
-                if self._deletion_stands(row):
+                if self._deletion_stands(row.id):
                     deleted.add(row.uid)
                 # a deletion carries the document once more, perhaps re-serialised: the original row is the
                 # truth, # unless the original was never seen here
@@ -260,13 +249,9 @@ class SqlRegister:
             for row in first.values()
         ]
 
-    def _deletion_stands(self, row: Document) -> bool:
+    def _deletion_stands(self, document_id: int) -> bool:
         """False when every delivery of this deletion ended without success: it may be asked again."""
-        states = self._session.exec(
-            select(Delivery.state)
-            .join(DeliveryDocument, col(DeliveryDocument.delivery_id) == col(Delivery.id))
-            .where(DeliveryDocument.document_id == row.id)
-        ).all()
+        states = run(self._session, "delivery_states_of_document", document_id=document_id).scalars().all()
         failed = {s.value for s in FINAL} - {DeliveryState.SUCCEEDED.value}
         return not states or not failed.issuperset(states)
 
@@ -283,12 +268,12 @@ def add_fact(
     **data: Any,
 ) -> None:
     """Append a business event."""
-    session.execute(
-        insert(Fact).values(
-            kind=kind,
-            at=now,
-            message_id=message_id,
-            delivery_id=delivery_id,
-            data=json.dumps(data, ensure_ascii=False, sort_keys=True),
-        )
+    run(
+        session,
+        "insert_fact",
+        kind=kind,
+        now=now,
+        message_id=message_id,
+        delivery_id=delivery_id,
+        data=json.dumps(data, ensure_ascii=False, sort_keys=True),
     )

@@ -108,7 +108,11 @@ class Journal:
     def _engine(self, pool: type[Any], **kwargs: Any) -> Engine:
         # hide_parameters: the texts of SQLAlchemy's exceptions and logs would carry what was being written
         engine = create_engine(
-            f"sqlite:///{self.path}", poolclass=pool, connect_args={"check_same_thread": False}, hide_parameters=True, **kwargs
+            f"sqlite:///{self.path}",
+            poolclass=pool,
+            connect_args={"check_same_thread": False},
+            hide_parameters=True,
+            **kwargs,
         )
 
         @event.listens_for(engine, "connect")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from sqlmodel import Session
 from connectors.port import OutcomeClass, Predecessor
 from gateway.errors import GatewayBug
 from gateway.exchange.circuit import Circuit
-from gateway.exchange.delivery import FINAL, OPEN, TRANSITIONS, DeliveryState, move
+from gateway.exchange.delivery import FINAL, OPEN, TRANSITIONS, DeliveryState, move, sql_list
 from gateway.exchange.retry import delay_after
 from gateway.exchange.run import after_attempt
 from gateway.hl7.transmission import Action
+from gateway.journal import sql
 from gateway.journal.models import Delivery, Message, Payload
 from gateway.journal.queue import Claimed
 from gateway.journal.store import Journal
@@ -28,6 +30,12 @@ def test_every_state_has_its_row_and_final_states_have_no_way_out() -> None:
     assert OPEN | FINAL == set(DeliveryState)
     for after in TRANSITIONS.values():
         assert after <= set(DeliveryState)
+
+
+def test_the_statements_know_the_same_final_states() -> None:
+    lists = re.findall(r"NOT IN \((.*?)\)", (Path(sql.__file__).parent / "queries.sql").read_text())
+    assert len(lists) >= 3
+    assert set(lists) == {sql_list(FINAL)}
 
 
 def test_an_uncertain_delivery_never_becomes_suspended() -> None:

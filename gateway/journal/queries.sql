@@ -1,0 +1,173 @@
+-- The statements of the ACK path and of the engine. Times are seconds since the epoch; final states are those that the
+-- state machine has no way out of (gateway/exchange/delivery.py; a test keeps this file in step with it).
+
+-- === messages =======================================================================================================
+
+-- name: message_by_dedup_key
+SELECT id, sha256, ack, ack_code FROM message WHERE dedup_key = :dedup_key
+
+-- name: insert_payload
+INSERT INTO payload (sha256, size, content) VALUES (:sha256, :size, :content) RETURNING id
+
+-- name: insert_message
+INSERT INTO message (correlation, payload_id, sha256, size, dedup_key, control_id, sender, message_type, peer, state,
+                     findings, routing, received_at)
+VALUES (:correlation, :payload_id, :sha256, :size, :dedup_key, :control_id, :sender, :message_type, :peer, 'received',
+        '[]', '{}', :now)
+RETURNING id
+
+-- The one answer. AR frees the MSH-10: the message may be sent again.
+-- name: answer_message
+UPDATE message
+   SET state = 'answered', ack_code = :code, ack = :ack, findings = :findings, routing = :routing, answered_at = :now,
+       dedup_key = CASE :code WHEN 'AR' THEN NULL ELSE dedup_key END
+ WHERE id = :message_id AND state = 'received'
+
+-- name: unanswered_messages
+SELECT id FROM message WHERE state = 'received' ORDER BY id
+
+-- name: message_for_answer
+SELECT m.correlation, m.sha256, p.content FROM message m JOIN payload p ON p.id = m.payload_id WHERE m.id = :message_id
+
+-- name: message_payload_id
+SELECT payload_id FROM message WHERE id = :message_id
+
+-- name: message_routing
+SELECT control_id, routing FROM message WHERE id = :message_id
+
+-- === documents ======================================================================================================
+
+-- name: insert_document
+INSERT INTO document (message_id, part, uid, set_key, version, replaces_uid, action, type_code, author_organisations,
+                      patient, sha256, size, payload_id, slice_offset, slice_length, accepted_at)
+VALUES (:message_id, :part, :uid, :set_key, :version, :replaces_uid, :action, :type_code, :author_organisations,
+        :patient, :sha256, :size, :payload_id, :slice_offset, :slice_length, :now)
+RETURNING id
+
+-- name: document_slice
+SELECT p.content, d.slice_offset, d.slice_length, d.sha256
+  FROM document d JOIN payload p ON p.id = d.payload_id
+ WHERE d.id = :document_id
+
+-- name: documents_by_uid
+SELECT id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
+ WHERE uid = :key ORDER BY id
+
+-- name: documents_by_set
+SELECT id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
+ WHERE set_key = :key ORDER BY id
+
+-- name: delivery_states_of_document
+SELECT d.state FROM delivery d JOIN delivery_document dd ON dd.delivery_id = d.id WHERE dd.document_id = :document_id
+
+-- The versions of a document's past, as it was brought here (not the deletions, which carry it once more).
+-- name: document_brought
+SELECT replaces_uid FROM document WHERE uid = :uid AND action <> 'delete' ORDER BY id LIMIT 1
+
+-- === deliveries =====================================================================================================
+
+-- name: open_delivery_of_order
+SELECT id, state FROM delivery
+ WHERE destination = :destination AND recipient = :recipient AND order_key = :order_key
+   AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ ORDER BY id LIMIT 1
+
+-- name: insert_delivery
+INSERT INTO delivery (message_id, destination, recipient, action, order_key, state, attempts, due_at, expires_at, plan,
+                      code, label, created_at)
+VALUES (:message_id, :destination, :recipient, :action, :order_key, :state, 0, :now, :expires_at, :plan, '', '', :now)
+RETURNING id
+
+-- name: insert_delivery_document
+INSERT INTO delivery_document (delivery_id, position, document_id, uid)
+VALUES (:delivery_id, :position, :document_id, :uid)
+
+-- Who carried this document there before. Submit and replace count as one: `deletion` is 0 or 1.
+-- name: earlier_deliveries
+SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label
+  FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient
+   AND (d.action = 'delete') = :deletion
+ ORDER BY d.id
+
+-- name: insert_report_to
+INSERT INTO report_to (delivery_id, message_id) VALUES (:delivery_id, :message_id)
+
+-- name: told_of_delivery
+SELECT message_id FROM report_to WHERE delivery_id = :delivery_id ORDER BY message_id
+
+-- An uncertain delivery stays uncertain while it is looked into; a suspended one is the circuit's probe.
+-- name: claim_deliveries
+UPDATE delivery
+   SET claimed_by = :token, attempts = attempts + 1,
+       state = CASE state WHEN 'uncertain' THEN 'uncertain' ELSE 'sending' END
+ WHERE id IN (SELECT id FROM delivery
+               WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended')
+                 AND claimed_by IS NULL AND due_at <= :now
+               ORDER BY due_at, id LIMIT :limit)
+RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at
+
+-- name: next_due_delivery
+SELECT min(due_at) FROM delivery
+ WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL
+
+-- name: documents_of_delivery
+SELECT d.id, d.uid, d.sha256, d.size, d.replaces_uid
+  FROM delivery_document dd JOIN document d ON d.id = dd.document_id
+ WHERE dd.delivery_id = :delivery_id ORDER BY dd.position
+
+-- name: delivered_there
+SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient AND d.state = 'succeeded'
+   AND d.action <> 'delete'
+ LIMIT 1
+
+-- name: claimed_delivery
+SELECT state, order_key FROM delivery WHERE id = :delivery_id AND claimed_by = :token
+
+-- name: settle_delivery
+UPDATE delivery
+   SET state = :state, claimed_by = NULL, outcome = :outcome, code = :code, label = :label,
+       due_at = coalesce(:due_at, due_at), finished_at = :finished_at
+ WHERE id = :delivery_id
+
+-- name: make_ready
+UPDATE delivery SET state = 'ready', due_at = :now WHERE id = :delivery_id
+
+-- name: insert_attempt
+INSERT INTO attempt (delivery_id, number, kind, started_at, ended_at, outcome, code, label, details)
+VALUES (:delivery_id, :number, :kind, :started_at, :ended_at, :outcome, :code, :label, :details)
+
+-- === recovery and circuits ==========================================================================================
+
+-- name: deliveries_in_hand
+SELECT id, attempts FROM delivery WHERE state = 'sending'
+
+-- name: sending_becomes_uncertain
+UPDATE delivery SET state = 'uncertain', due_at = :now WHERE state = 'sending'
+
+-- name: suspended_becomes_ready
+UPDATE delivery SET state = 'ready', due_at = :now WHERE state = 'suspended'
+
+-- name: free_all_claims
+UPDATE delivery SET claimed_by = NULL WHERE claimed_by IS NOT NULL
+
+-- name: count_open_deliveries
+SELECT count(*) FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+
+-- name: lengthen_lifetimes
+UPDATE delivery SET expires_at = expires_at + :seconds
+ WHERE destination = :destination AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+
+-- name: resume_suspended
+UPDATE delivery SET state = 'ready', due_at = :now WHERE destination = :destination AND state = 'suspended'
+
+-- name: queue_depths
+SELECT destination, state, count(*) AS depth, min(created_at) AS oldest FROM delivery
+ WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ GROUP BY destination, state
+
+-- === facts ==========================================================================================================
+
+-- name: insert_fact
+INSERT INTO fact (kind, at, message_id, delivery_id, data) VALUES (:kind, :now, :message_id, :delivery_id, :data)
