@@ -1,0 +1,210 @@
+"""What the simulated DMP checks of a request before it keeps anything.
+
+Purpose: addressing, VIHF, XAdES: who speaks, and is it intact. Independent of the connector's builders:
+signatures are verified by signxml and by this module's own reading.
+Guarantee: everything read afterwards comes from the element whose signature was verified.
+Fails: `SoapFault` as the DMP words it where the words are known, else `sim:` words of our own.
+Source: spec/dmp.md §8.2 steps 1 to 3 and 7.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from lxml import etree
+from signxml.exceptions import SignXMLException
+from signxml.verifier import SignatureConfiguration, XMLVerifier
+
+from connectors.dmp.simulator.answers import Refusal, SoapFault
+from connectors.dmp.soap import SOAP, WSA, WSSE
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
+DS = "http://www.w3.org/2000/09/xmldsig#"
+XADES = "http://uri.etsi.org/01903/v1.1.1#"
+WRONG_CERTIFICATE = "Le certificat ayant signé le VIHF est invalide : Not a valid signature certificate"
+_MISSING_HEADER = "A required header representing a Message Addressing Property is not present"
+
+
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """WS-Addressing of a request."""
+
+    message_id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a verified VIHF says."""
+
+    structure: str
+    patient: str
+    certificate: x509.Certificate
+
+
+def parser(size: int) -> etree.XMLParser:
+    """A safe parser for `size` bytes."""
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=size > 9_000_000
+    )
+
+
+def addressing(envelope: etree._Element) -> Addressing:
+    """MessageID, Action, To and ReplyTo are compulsory."""
+    header = envelope.find(f"{{{SOAP}}}Header")
+    found = {
+        name: header.find(f"{{{WSA}}}{name}") if header is not None else None
+        for name in ("MessageID", "Action", "To", "ReplyTo")
+    }
+    if any(e is None for e in found.values()):
+        raise SoapFault("MessageAddressingHeaderRequired", _MISSING_HEADER)
+    texts = {name: (e.text or "").strip() for name, e in found.items() if e is not None}
+    if not texts["MessageID"] or not texts["Action"]:
+        raise SoapFault("MessageAddressingHeaderRequired", _MISSING_HEADER)
+    return Addressing(texts["MessageID"], texts["Action"])
+
+
+def structure_of(certificate: x509.Certificate) -> str:
+    """OU of a certificate."""
+    units = certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return str(units[0].value) if units else ""
+
+
+def _signs(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.content_commitment
+    except x509.ExtensionNotFound:
+        return False
+
+
+def vihf(
+    envelope: etree._Element,
+    authority_file: str,
+    peer: x509.Certificate,
+    allowed: Mapping[str, frozenset[str]],
+    now: datetime,
+    skew: timedelta,
+) -> Caller:
+    """Signature, chain, key usage, date, issuer, structure, mode. `allowed`: certificate's OU to
+    structures.
+    """
+    assertion = envelope.find(f"{{{SOAP}}}Header/{{{WSSE}}}Security/{{{SAML}}}Assertion")
+    if assertion is None:
+        raise SoapFault("InvalidSecurity", "sim: VIHF absent")
+    try:
+        verified = XMLVerifier().verify(
+            assertion,
+            ca_pem_file=authority_file,
+            id_attribute="ID",
+            expect_config=SignatureConfiguration(location="./"),
+        )
+    except SignXMLException as e:
+        raise SoapFault("FailedCheck", f"sim: signature du VIHF invalide ({type(e).__name__})") from e
+    signed = None if isinstance(verified, list) else verified.signed_xml
+    if signed is None or signed.tag != f"{{{SAML}}}Assertion":
+        raise SoapFault("FailedCheck", "sim: la signature ne porte pas sur le VIHF")
+    pem = assertion.findtext(f".//{{{DS}}}X509Certificate") or ""
+    certificate = x509.load_der_x509_certificate(base64.b64decode(pem))
+    if not _signs(certificate):
+        raise SoapFault("DMPInvalidCertificate", WRONG_CERTIFICATE)
+    if structure_of(peer) != structure_of(certificate):
+        raise SoapFault("InvalidSecurity", "sim: certificats TLS et VIHF de structures différentes")
+    if (signed.findtext(f"{{{SAML}}}Issuer") or "") != certificate.subject.rfc4514_string():
+        raise SoapFault("InvalidSecurity", "sim: Issuer différent du sujet du certificat")
+    _fresh(signed.get("IssueInstant") or "", now, skew)
+    values = {
+        (a.get("Name") or ""): (a.findtext(f"{{{SAML}}}AttributeValue") or "").strip()
+        for a in signed.iterfind(f".//{{{SAML}}}Attribute")
+    }
+    mode = values.get("Authentification_Mode") or values.get("Authentification_mode")
+    if mode != "INDIRECTE" or values.get("Ressource_URN") != "urn:dmp":
+        raise SoapFault("InvalidSecurity", "sim: mode d'authentification ou ressource du VIHF")
+    structure = values.get("Identifiant_Structure", "")
+    if structure not in allowed.get(structure_of(certificate), frozenset()):
+        raise SoapFault("InvalidSecurity", "Structure introuvable ou Inactive")
+    patient = values.get("urn:oasis:names:tc:xacml:2.0:resource:resource-id", "")
+    return Caller(structure, patient, certificate)
+
+
+def _fresh(instant: str, now: datetime, skew: timedelta) -> None:
+    try:
+        issued = datetime.fromisoformat(instant)
+    except ValueError:
+        issued = datetime.min.replace(tzinfo=UTC)
+    if issued.tzinfo is None or abs(issued - now) > skew:
+        raise SoapFault("InvalidSecurity", "sim: IssueInstant du VIHF hors tolérance")
+
+
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    DS + "rsa-sha1": hashes.SHA1(),  # noqa: S303  # XAdES of the DMP (spec §3.9)
+    "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256": hashes.SHA256(),
+}
+_DIGESTS = {DS + "sha1": "sha1", "http://www.w3.org/2001/04/xmlenc#sha256": "sha256"}
+
+
+def _canonical(node: etree._Element | etree._ElementTree) -> bytes:
+    return etree.tostring(node, method="c14n", with_comments=True)
+
+
+def _digest_matches(reference: etree._Element, data: bytes) -> bool:
+    method = reference.find(f"{{{DS}}}DigestMethod")
+    name = _DIGESTS.get(method.get("Algorithm") or "" if method is not None else "")
+    if name is None:
+        return False
+    made = base64.b64encode(hashlib.new(name, data, usedforsecurity=False).digest()).decode()
+    return made == (reference.findtext(f"{{{DS}}}DigestValue") or "").strip()
+
+
+def xades(content: bytes, documents: Mapping[str, bytes], lot_uid: str, authority: x509.Certificate) -> None:
+    """The lot's signature: value, certificate, manifest, properties, and the digest of every document."""
+    try:
+        root = etree.fromstring(content, parser(len(content)))
+        info = root.find(f"{{{DS}}}SignedInfo")
+        method = info.find(f"{{{DS}}}SignatureMethod") if info is not None else None
+        if info is None or method is None:
+            raise ValueError("SignedInfo")
+        encoded = root.findtext(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate") or ""
+        certificate = x509.load_der_x509_certificate(base64.b64decode(encoded))
+        certificate.verify_directly_issued_by(authority)
+        key = certificate.public_key()
+        if not isinstance(key, rsa.RSAPublicKey) or not _signs(certificate):
+            raise ValueError("certificate")
+        value = base64.b64decode(root.findtext(f"{{{DS}}}SignatureValue") or "")
+        key.verify(value, _canonical(info), padding.PKCS1v15(), _HASHES[method.get("Algorithm") or ""])
+        _manifest(root, info, documents, lot_uid)
+    except (etree.XMLSyntaxError, ValueError, TypeError, KeyError, InvalidSignature) as e:
+        raise Refusal(
+            "XDSRepositoryMetadataError", f"sim: signature XAdES du lot invalide ({type(e).__name__})"
+        ) from e
+
+
+def _manifest(
+    root: etree._Element, info: etree._Element, documents: Mapping[str, bytes], lot_uid: str
+) -> None:
+    """Raises `ValueError` or `KeyError` for what does not match."""
+    targets = {
+        "#IHEManifest": root.find(f"{{{DS}}}Object/{{{DS}}}Manifest[@Id='IHEManifest']"),
+        "#S0-SignedProperties": root.find(f".//{{{XADES}}}SignedProperties[@Id='S0-SignedProperties']"),
+    }
+    references = {r.get("URI"): r for r in info.findall(f"{{{DS}}}Reference")}
+    for uri, target in targets.items():
+        if target is None or not _digest_matches(references[uri], _canonical(target)):
+            raise ValueError(uri)
+    manifest = targets["#IHEManifest"]
+    if manifest is None:
+        raise ValueError("manifest")
+    listed = {r.get("URI"): r for r in manifest.findall(f"{{{DS}}}Reference")}
+    if f"urn:oid:{lot_uid}" not in listed:
+        raise ValueError("lot")
+    for uid, document in documents.items():
+        tree = etree.fromstring(document, parser(len(document))).getroottree()
+        if not _digest_matches(listed[f"urn:oid:{uid}"], _canonical(tree)):
+            raise ValueError("digest")
