@@ -39,8 +39,8 @@ async def send_until_answered(gateway: GatewayProcess) -> bytes:
 
 
 def published(counterparts: Counterparts) -> int:
-    """How many times the DMP registered the document."""
-    return sum(1 for e in counterparts.dmp.events if e.action == "submit" and e.committed and e.unique_id == UID)
+    """How many times the document was sent to the DMP: its own refusal of duplicates must not be what saves us."""
+    return sum(1 for e in counterparts.dmp.events if e.action == "submit" and e.unique_id == UID)
 
 
 @pytest.mark.slow
