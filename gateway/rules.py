@@ -18,8 +18,8 @@ Table format (TOML), one table per rule:
     production = "warn"            # reject | warn | off
     interop = "warn"               # left out: same as production
     invariant = false              # left out: false
-    text = "Le base64 du document n'est pas complété (« = ») : il a été réparé."   # {words} are filled by
-    the check source = "volet Transmission v2.1, OBX-5; spec/cda.md"
+    text = "Le base64 du document n'est pas complété (« = ») : il a été réparé."   # {words}: filled by the check
+    source = "volet Transmission v2.1, OBX-5; spec/cda.md"
 """
 
 from __future__ import annotations
