@@ -1,7 +1,7 @@
 """`make bench`: the listener driven over loopback in a closed loop, everything real, simulators at 0 ms.
 
 For each document size and number of connections: messages/s, ACK p50/p95/p99, CPU seconds of the gateway per message,
-its peak memory; then the time until every delivery (DMP, two mails) and ZAM of the run has ended. Each figure stands
+its peak memory; then the time until every delivery of the run has ended (DMP and one mail per message; `--recipients`, `--zam`). Each figure stands
 beside the floor (`benchmarks.floor`). The last line is one JSON object.
 
     python -m benchmarks.ack [--quick] [--only 330k] [--connections 8] [--profile FILE]
@@ -35,6 +35,17 @@ SIZES = {"5k": 0, "330k": 182_000}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+MAILBOXES = tuple(f"dr.{n}@test-hopital.mssante.fr" for n in ("martin", "bernard", "petit"))
+
+
+@dataclass
+class Load:
+    """What each message asks for besides the DMP."""
+
+    recipients: int = 1
+    zam: bool = False
+
+
 @dataclass
 class Result:
     """One run."""
@@ -59,15 +70,18 @@ class Result:
     peak_memory_mb_whole: float = 0.0
 
 
-def messages(size: str, count: int, series: str) -> list[bytes]:
+def messages(size: str, count: int, series: str, load: Load | None = None) -> list[bytes]:
     """`count` different documents, ready to send. MSH-10, document id and setId differ in digits of fixed width."""
+    load = load or Load()
     cda = build.cda_n1(uid=f"{ROOT}.777777", set_id=f"{ROOT}.888888", payload=build.pdf(SIZES[size]))
     out = []
     for n in range(count):
         own = f"{series}{n:05d}"
         one = cda.replace(f"{ROOT}.777777".encode(), f"{ROOT}.1{own}".encode())
         one = one.replace(f"{ROOT}.888888".encode(), f"{ROOT}.2{own}".encode())
-        raw = build.mdm("T02", one, control_id=f"B{own}")
+        raw = build.mdm(
+            "T02", one, control_id=f"B{own}", recipients=MAILBOXES[: load.recipients], ack_reception=load.zam
+        )
         out.append(START + re.sub(rb"\r\n|\n", b"\r", raw) + END)
     return out
 
@@ -167,7 +181,7 @@ def run_floor(directory: Path, frames: list[bytes], connections: int) -> tuple[f
     return round(len(frames) / seconds, 1), quantile(latencies, 0.99)
 
 
-def run(size: str, connections: int, count: int, series: str, profile: str | None) -> Result:
+def run(size: str, connections: int, count: int, series: str, profile: str | None, load: Load) -> Result:
     """One run against a fresh gateway and fresh simulators."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -178,10 +192,10 @@ def run(size: str, connections: int, count: int, series: str, profile: str | Non
         gateway, line = start(command, "ready")
         port = int(re.search(r"mllp=\S+:(\d+)", line).group(1))  # type: ignore[union-attr]
         url = re.search(r"web=(\S+)", line).group(1)  # type: ignore[union-attr]
-        warm = messages(size, 8, series="9" + series[1:])
+        warm = messages(size, 8, "9" + series[1:], load)
         asyncio.run(drive(port, warm, 2))
         drain(url, 60)
-        frames = messages(size, count, series)
+        frames = messages(size, count, series, load)
         floor_rate, floor_p99 = run_floor(directory, frames, connections)
         before = cpu_seconds(gateway.pid)
         ended_before = drain(url, 60)[1]
@@ -215,12 +229,17 @@ def run(size: str, connections: int, count: int, series: str, profile: str | Non
 
 def main() -> None:
     """Run the table, print it, end with one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a fifth of the messages")
     parser.add_argument("--only", choices=sorted(SIZES), help="one size only")
     parser.add_argument("--connections", type=int, help="one number of connections only")
     parser.add_argument("--profile", metavar="FILE", help="write a profile of the gateway by function")
+    parser.add_argument("--recipients", type=int, default=1, choices=(1, 2, 3), help="MSSanté mailboxes")
+    parser.add_argument("--zam", action="store_true", help="ask for ZAM (ACK_RECEPTION = Y)")
     args = parser.parse_args()
+    load = Load(args.recipients, args.zam)
     counts = {("5k", 1): 500, ("5k", 8): 2000, ("330k", 1): 200, ("330k", 8): 600}
     results = []
     head = f"{'size':>5} {'conn':>4} {'msg/s':>7} {'p50':>6} {'p95':>6} {'p99':>7} {'CPU ms':>7} {'MB':>6}"
@@ -228,7 +247,7 @@ def main() -> None:
     for n, ((size, connections), count) in enumerate(counts.items()):
         if args.only not in (None, size) or args.connections not in (None, connections):
             continue
-        r = run(size, connections, count // (5 if args.quick else 1), str(n + 1), args.profile)
+        r = run(size, connections, count // (5 if args.quick else 1), str(n + 1), args.profile, load)
         results.append(r)
         print(
             f"{r.size:>5} {r.connections:>4} {r.per_second:>7} {r.p50_ms:>6} {r.p95_ms:>6} {r.p99_ms:>7}"
@@ -237,7 +256,11 @@ def main() -> None:
             flush=True,
         )
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "machine": platform.machine()}
-    print(json.dumps({"benchmark": "ack", "on": machine, "results": [asdict(r) for r in results]}))
+    print(
+        json.dumps(
+            {"benchmark": "ack", "on": machine, "load": asdict(load), "results": [asdict(r) for r in results]}
+        )
+    )
 
 
 if __name__ == "__main__":

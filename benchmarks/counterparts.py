@@ -20,7 +20,9 @@ GROUP = "segur_gateway.simulators"
 def toml_value(value: Any) -> str:
     """A TOML value (inline)."""
     if isinstance(value, dict):
-        inner = ", ".join(f"{json.dumps(str(k))} = {toml_value(v)}" for k, v in value.items() if v is not None)
+        inner = ", ".join(
+            f"{json.dumps(str(k))} = {toml_value(v)}" for k, v in value.items() if v is not None
+        )
         return "{" + inner + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(v) for v in value) + "]"

@@ -26,6 +26,7 @@ from gateway.engine.embedded import EmbeddedEngine
 from gateway.errors import ConfigurationFault, JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.intake import Intake
+from gateway.exchange.pressure import Pressure
 from gateway.exchange.run import DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal import queue
@@ -162,11 +163,16 @@ class Gateway:
             await connector.start()
             stops.push_async_callback(connector.stop)
         token = uuid.uuid4().hex
-        self.engine = EmbeddedEngine(self.journal, self.connectors, settings.engine.concurrency, token)
+        pressure = Pressure()
+        self.engine = EmbeddedEngine(
+            self.journal, self.connectors, settings.engine.concurrency, token, pressure
+        )
         self.runner = DeliveryRunner(
             self.journal, self.connectors, settings, self.telemetry, token, self._wake, clock
         )
-        self.intake = Intake(self.journal, self.connectors, book, settings, self.telemetry, self._wake, clock)
+        self.intake = Intake(
+            self.journal, self.connectors, book, settings, self.telemetry, self._wake, clock, pressure
+        )
         answered = await self.intake.answer_unanswered()
         if answered:
             log.warning("recovery: %d messages answered", answered)

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.engine.port import Allowance, Run
 from gateway.errors import JournalUnavailable
+from gateway.exchange.pressure import Pressure
 from gateway.journal import queue
 from gateway.journal.queue import Claim, Claimed
 from gateway.journal.store import Journal
@@ -35,8 +36,14 @@ class EmbeddedEngine:
     """See the module. `token` names this process in `delivery.claimed_by`."""
 
     def __init__(
-        self, journal: Journal, destinations: Iterable[str], concurrency: Mapping[str, int], token: str
+        self,
+        journal: Journal,
+        destinations: Iterable[str],
+        concurrency: Mapping[str, int],
+        token: str,
+        pressure: Pressure | None = None,
     ) -> None:
+        self._pressure = pressure or Pressure()
         self._journal = journal
         self._concurrency = {d: max(1, concurrency.get(d, DEFAULT_CONCURRENCY)) for d in destinations}
         self._wake = {d: asyncio.Event() for d in self._concurrency}
@@ -83,6 +90,8 @@ class EmbeddedEngine:
         while not self._stopping:
             wake.clear()
             free = self._concurrency[destination] - len(running)
+            if free > 0 and not await self._pressure.wait_quiet():
+                free = 1
             limit = min(free, allowance(destination, free)) if free > 0 else 0
             claimed: Sequence[Claimed] = ()
             pause = IDLE_POLL if free == 0 else FAULT_PAUSE

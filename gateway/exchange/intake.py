@@ -31,6 +31,7 @@ from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place
 from gateway.exchange.accept import Acceptance, accept, check_register
 from gateway.exchange.gather import gather
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
+from gateway.exchange.pressure import Pressure
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7 import acknowledgement
@@ -79,6 +80,7 @@ class Intake:
         telemetry: Telemetry,
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -87,10 +89,15 @@ class Intake:
         self._telemetry = telemetry
         self._clock = clock or Clock()
         self._wake = wake
+        self._pressure = pressure or Pressure()
         self._same: dict[str, _SharedLock] = {}
 
     async def handle(self, raw: bytes, peer: str) -> bytes | None:
         """The ACK (segments, without MLLP framing) of one frame's payload, or None when MSH is unreadable."""
+        with self._pressure.message():
+            return await self._handle(raw, peer)
+
+    async def _handle(self, raw: bytes, peer: str) -> bytes | None:
         started = self._clock.now()
         correlation = correlation_id()
         try:

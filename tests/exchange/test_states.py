@@ -62,15 +62,32 @@ async def test_the_database_refuses_a_state_that_the_table_does_not_have(tmp_pat
             session.flush()
             session.add(
                 Message(
-                    id=1, correlation="", payload_id=1, sha256="", size=0, control_id="", sender="",
-                    message_type="", peer="", state="received", received_at=0,
+                    id=1,
+                    correlation="",
+                    payload_id=1,
+                    sha256="",
+                    size=0,
+                    control_id="",
+                    sender="",
+                    message_type="",
+                    peer="",
+                    state="received",
+                    received_at=0,
                 )
             )
             session.flush()
             session.add(
                 Delivery(
-                    message_id=1, destination="dmp", action="submit", order_key="k", state=state, due_at=0,
-                    expires_at=1, plan=b"", created_at=0, finished_at=finished,
+                    message_id=1,
+                    destination="dmp",
+                    action="submit",
+                    order_key="k",
+                    state=state,
+                    due_at=0,
+                    expires_at=1,
+                    plan=b"",
+                    created_at=0,
+                    finished_at=finished,
                 )
             )
             session.flush()
@@ -87,9 +104,7 @@ async def test_the_database_refuses_a_state_that_the_table_does_not_have(tmp_pat
 
 
 def claimed(*, uncertain: bool, expires_at: float = 100.0) -> Claimed:
-    return Claimed(
-        1, 1, "dmp", "", Action.SUBMIT, b"", 1, uncertain, expires_at, (), Predecessor.NONE, ""
-    )
+    return Claimed(1, 1, "dmp", "", Action.SUBMIT, b"", 1, uncertain, expires_at, (), Predecessor.NONE, "")
 
 
 @pytest.mark.parametrize("uncertain", [False, True])
