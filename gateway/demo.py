@@ -41,6 +41,8 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
         raise ConfigurationFault(f"{message}: {e.strerror}") from e
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    # the official samples (SEGUR_CONFORMANCE=interop) need a counterpart that is as tolerant as that preset
+    conformance = Settings().conformance
     simulators: dict[str, Simulator] = {}
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
@@ -48,7 +50,8 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
     gateway: Gateway | None = None
     try:
         for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
-            simulator: Simulator = entry.load().create(directory / entry.name)
+            options = {"strict": conformance == "production"} if entry.name == "dmp" else {}
+            simulator: Simulator = entry.load().create(directory / entry.name, **options)
             await simulator.start()
             simulators[entry.name] = simulator
             _say(f"simulateur {entry.name.upper():4} : {simulator.address()}")

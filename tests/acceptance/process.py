@@ -68,8 +68,15 @@ class GatewayProcess:
         """Run it; returns once it said that it is ready. `kill_at`: the step at which it kills itself."""
         environment = os.environ | {"SEGUR_KILL_AT": kill_at}
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway.cli", "run", "--config", str(self.directory / "gateway.toml"),
-            cwd=REPOSITORY, env=environment, stdout=asyncio.subprocess.PIPE,
+            sys.executable,
+            "-m",
+            "gateway.cli",
+            "run",
+            "--config",
+            str(self.directory / "gateway.toml"),
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
         )
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):

@@ -86,7 +86,10 @@ async def test_a_replacement_whose_first_version_was_never_seen(tmp_path: Path) 
         deliveries = list((await gateway.settled("T10")).values())
         states = {d["destination"]: d["state"] for d in deliveries}
         assert states == {"dmp": "refused", "mss": "succeeded", "dpi": "succeeded"}
-        assert Counter((z.event, z.indicator) for z in there.dpi.received) == {("Z01", False): 1, ("Z02", True): 2}
+        assert Counter((z.event, z.indicator) for z in there.dpi.received) == {
+            ("Z01", False): 1,
+            ("Z02", True): 2,
+        }
 
 
 async def test_oru_with_two_documents(tmp_path: Path) -> None:
@@ -108,7 +111,9 @@ async def test_a_document_that_is_not_a_cda_is_refused_at_its_place(tmp_path: Pa
     async with world(tmp_path) as (gateway, there):
         await gateway.start()
         ack = await gateway.send(
-            build.mdm("T02", b"Document medical au format CDA niveau 1", document_id=f"{ROOT}.5.1", control_id="X")
+            build.mdm(
+                "T02", b"Document medical au format CDA niveau 1", document_id=f"{ROOT}.5.1", control_id="X"
+            )
         )
         assert ack.code == "AE"
         assert ("OBX^1^5", "102") in [(e.location, e.err3) for e in ack.errors]
@@ -127,7 +132,9 @@ async def test_refusals_of_both_connectors_in_one_ack_and_nothing_sent(tmp_path:
     async with world(tmp_path) as (gateway, there):
         settings = gateway.directory / "gateway.toml"
         settings.write_text(
-            settings.read_text().replace("[connectors.mss]\n", f'[connectors.mss]\nwhite_list = "{white_list}"\n')
+            settings.read_text().replace(
+                "[connectors.mss]\n", f'[connectors.mss]\nwhite_list = "{white_list}"\n'
+            )
         )
         await gateway.start()
         ack = await gateway.send(t02(finess="1990000028"))

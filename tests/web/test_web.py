@@ -33,9 +33,7 @@ async def test_readiness_is_red_when_the_journal_does_not_commit(tmp_path: Path)
     from sqlalchemy import text
 
     async with running(tmp_path, **WEB) as r:
-        await r.gateway.journal.write(
-            lambda s: s.execute(text(f"PRAGMA max_page_count = {1}")).scalar_one()
-        )
+        await r.gateway.journal.write(lambda s: s.execute(text(f"PRAGMA max_page_count = {1}")).scalar_one())
         await r.gateway.journal.close()
         answer = await get(r, "/readyz")
         assert answer.status_code == 503

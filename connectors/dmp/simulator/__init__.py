@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8443)
     parser.add_argument("--structure", default=None, help="Struct_IdNat des certificats de test")
     parser.add_argument("--closed", action="append", default=[], help="matricule dont le DMP est fermé")
+    parser.add_argument(
+        "--lenient", action="store_true", help="toute structure émettrice, sans la règle d'auteur EX_2.1-1140"
+    )
     parser.add_argument("--keep-files", action="store_true", help="garder aussi les documents en fichiers")
     values = parser.parse_args(argv)
     options: dict[str, Any] = {"structure": values.structure} if values.structure else {}
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             port=values.port,
             closed_patients=values.closed,
             keep_files=values.keep_files,
+            strict=not values.lenient,
             **options,
         )
         asyncio.run(_serve(simulator))

@@ -89,12 +89,12 @@ def vihf(
     envelope: etree._Element,
     authority_file: str,
     peer: x509.Certificate,
-    allowed: Mapping[str, frozenset[str]],
+    allowed: Mapping[str, frozenset[str]] | None,
     now: datetime,
     skew: timedelta,
 ) -> Caller:
     """Signature, chain, key usage, date, issuer, structure, mode. `allowed`: certificate's OU to
-    structures.
+    structures; None: any structure.
     """
     assertion = envelope.find(f"{{{SOAP}}}Header/{{{WSSE}}}Security/{{{SAML}}}Assertion")
     if assertion is None:
@@ -128,7 +128,7 @@ def vihf(
     if mode != "INDIRECTE" or values.get("Ressource_URN") != "urn:dmp":
         raise SoapFault("InvalidSecurity", "sim: mode d'authentification ou ressource du VIHF")
     structure = values.get("Identifiant_Structure", "")
-    if structure not in allowed.get(structure_of(certificate), frozenset()):
+    if allowed is not None and structure not in allowed.get(structure_of(certificate), frozenset()):
         raise SoapFault("InvalidSecurity", "Structure introuvable ou Inactive")
     patient = values.get("urn:oasis:names:tc:xacml:2.0:resource:resource-id", "")
     return Caller(structure, patient, certificate)

@@ -121,12 +121,14 @@ class Registry:
         closed: frozenset[str],
         unknown: frozenset[str],
         folder: Path | None = None,
+        strict: bool = True,
     ) -> None:
         self.documents: dict[str, StoredEntry] = {}
         self._authority = authority
         self._closed = closed
         self._unknown = unknown
         self._folder = folder
+        self._strict = strict
         self._lots: set[str] = set()
         self._lock = threading.Lock()
 
@@ -162,7 +164,7 @@ class Registry:
         if len(set(ids)) != len(ids):
             raise Refusal("XDSRepositoryDuplicateUniqueIdInMessage", "sim: uniqueId en double")
         for one in documents:
-            if caller.structure not in one.structures:
+            if self._strict and caller.structure not in one.structures:
                 raise Refusal(
                     "XDSRepositoryMetadataError",
                     "Aucun AuthorInstitution ne correspond à l'utilisateur du VIHF",
@@ -254,7 +256,7 @@ class Registry:
         slots = _slots(asked[0])
         with self._lock:
             target = self._by_uuid(asked[0].get("targetObject") or "", caller)
-            if caller.structure not in target.structures:
+            if self._strict and caller.structure not in target.structures:
                 raise Refusal("XDSMetadataUpdateError", "sim: document d'une autre structure")
             original = next(iter(slots.get("OriginalStatus", ())), "").rpartition(":")[2]
             new = next(iter(slots.get("NewStatus", ())), "").rpartition(":")[2]

@@ -85,7 +85,10 @@ class DmpSimulator:
         entities: Iterable[str] = (),
         skew_minutes: float = 5.0,
         keep_files: bool = False,
+        strict: bool = True,
     ) -> None:
+        # lenient (`strict=False`): any sender's structure, and EX_2.1-1140 (sender among the authors) not applied;
+        # the official samples of the volet Transmission need it
         self._host, self._port = host, port
         self._structure, self._entities = structure, tuple(entities)
         self.pki: Pki = make_pki(directory / "pki", structure=structure, host=host)
@@ -96,11 +99,12 @@ class DmpSimulator:
             frozenset(closed_patients),
             frozenset(unknown_patients),
             directory / "documents" if keep_files else None,
+            strict,
         )
         self._service = Service(
             self._registry,
             str(self.pki.ca),
-            {structure: frozenset((structure, *self._entities))},
+            {structure: frozenset((structure, *self._entities))} if strict else None,
             timedelta(minutes=skew_minutes),
         )
         self.events: list[Event] = []

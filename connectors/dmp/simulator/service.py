@@ -101,7 +101,11 @@ class Service:
     """The three transactions over one registry."""
 
     def __init__(
-        self, registry: Registry, authority_file: str, allowed: Mapping[str, frozenset[str]], skew: timedelta
+        self,
+        registry: Registry,
+        authority_file: str,
+        allowed: Mapping[str, frozenset[str]] | None,
+        skew: timedelta,
     ) -> None:
         self._registry = registry
         self._authority_file = authority_file
