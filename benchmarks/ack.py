@@ -1,7 +1,8 @@
 """`make bench`: the listener driven over loopback in a closed loop, everything real, simulators at 0 ms.
 
 For each document size and number of connections: messages/s, ACK p50/p95/p99, CPU seconds of the gateway per message,
-its peak memory; then the time until every delivery of the run has ended (DMP and one mail per message; `--recipients`, `--zam`). Each figure stands
+its peak memory; then the time until every delivery of the run has ended (DMP and one mail per
+message; `--recipients`, `--zam`). Each figure stands
 beside the floor (`benchmarks.floor`). The last line is one JSON object.
 
     python -m benchmarks.ack [--quick] [--only 330k] [--connections 8] [--profile FILE]

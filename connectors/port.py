@@ -25,7 +25,6 @@ from gateway.errors import Finding
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import RuleBook
 
-
 # --- preparation --------------------------------------------------------------------------------------------------
 
 

@@ -96,8 +96,7 @@ class GatewayProcess:
         """Its exit status, once it has ended."""
         assert self.process is not None
         async with asyncio.timeout(PATIENCE):
-            status = await self.process.wait()
-        return status
+            return await self.process.wait()
 
     async def send_raw(self, message: bytes) -> bytes:
         """The ACK's bytes."""

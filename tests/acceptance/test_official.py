@@ -107,7 +107,7 @@ async def test_init_twice_replays_and_publishes_nothing_twice(tmp_path: Path) ->
 
 async def test_rplc_first(tmp_path: Path) -> None:
     """V1 was never seen here: accepted with a warning; the DMP does not know it either and refuses; the mail goes."""
-    async with world(tmp_path, "interop", dmp={"strict": False}) as (gateway, there):
+    async with world(tmp_path, "interop", dmp={"strict": False}) as (gateway, _there):
         await gateway.start()
         assert (await gateway.send(sample(RPLC, "A1"))).code == "AA"
         assert await final(gateway, "A1") == {"dmp": "refused", "mss": "succeeded"}
