@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the settings' own models: `python docs/make_settings.py`. A test fails when it is stale."""
+"""Write docs/settings.md from the models of the settings: `python docs/make_settings.py`. A test keeps it fresh."""
 
 from __future__ import annotations
 
