@@ -18,7 +18,7 @@ from pathlib import Path
 from gateway import __version__, logs
 from gateway.errors import ConfigurationFault, GatewayError
 from gateway.hl7 import acknowledgement
-from gateway.mllp import as_wire, exchange
+from gateway.mllp import send
 from gateway.settings import load_settings
 from gateway.web.wording import ACKS
 
@@ -156,7 +156,7 @@ def _check_config(config: Path | None) -> int:
 
 async def _send(args: argparse.Namespace) -> int:
     try:
-        payload = as_wire(args.file.read_bytes())
+        payload = args.file.read_bytes()
     except OSError as e:
         raise ConfigurationFault(f"{args.file}: {e.strerror}") from e
     tls = None
@@ -164,7 +164,7 @@ async def _send(args: argparse.Namespace) -> int:
         tls = ssl.create_default_context(cafile=str(args.ca) if args.ca else None)
         if args.certificate:
             tls.load_cert_chain(args.certificate, args.key)
-    answer = await exchange(args.host, args.port, payload, args.timeout, tls)
+    answer = await send(args.host, args.port, payload, tls=tls, timeout=args.timeout)
     print(ack_in_words(answer))
     if args.raw:
         print(answer.decode("utf-8", "replace").replace("\r", "\n"))

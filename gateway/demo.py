@@ -23,7 +23,7 @@ from gateway.cli import SIMULATOR_GROUP, ack_in_words
 from gateway.errors import ConfigurationFault
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
-from gateway.mllp import as_wire, exchange
+from gateway.mllp import as_wire, send
 from gateway.settings import LogSettings, Settings
 from gateway.web import wording
 
@@ -65,7 +65,7 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
         await gateway.start()
         _say(f"passerelle      : mllp://{LOOPBACK}:{gateway.mllp_port}")
         _say(f"envoi de {message.name} ({len(payload)} octets)…")
-        answer = await exchange(LOOPBACK, gateway.mllp_port, payload)
+        answer = await send(LOOPBACK, gateway.mllp_port, payload)
         print(ack_in_words(answer), flush=True)
         good = acknowledgement.read(answer).code == "AA"
         if good:

@@ -1,9 +1,10 @@
-"""An MLLP client: one message out, its acknowledgement back.
+"""One MLLP exchange as a client: a message out, one answer back. I/O at the edge.
 
-Purpose: `segur-gateway send`, the demo and whoever needs to speak MLLP once.
-Guarantee: returns the payload of the first whole frame received after the message was sent; what is left of
-the connection is closed, so that a late answer can never be taken for another message's.
-Fails: `EnvironmentFault` (cannot connect, cut, no answer in time), `FramingError`.
+Purpose: deliveries to the DPI, `segur-gateway send`, the demo and the tests share this dialogue.
+Guarantee: one connection per exchange, closed afterwards, so that a late answer can never be taken for the
+answer to another message. The exception says which phase failed.
+Fails: `ExchangeFault` for anything of the network; `FramingError` for an answer that is no MLLP frame.
+Source: MLLP (HL7 v2 Transport Specification); framing by `gateway.hl7.framing`.
 """
 
 from __future__ import annotations
@@ -11,41 +12,122 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from dataclasses import dataclass
+from enum import StrEnum
 
-from gateway.errors import EnvironmentFault
+from gateway.errors import EnvironmentFault, FramingError
 from gateway.hl7.framing import FrameDecoder, encode
 
-READ_BYTES = 65_536
-MAX_ANSWER = 10_000_000
+_SLICE = 65536
+
+
+class Phase(StrEnum):
+    """How far an exchange went."""
+
+    CONNECT = "connect"
+    SEND = "send"
+    ANSWER = "answer"
+    """The whole message was written."""
+
+
+class ExchangeFault(EnvironmentFault):
+    """The exchange ended without an answer. `timed_out` tells a deadline from a broken connection."""
+
+    def __init__(self, phase: Phase, *, timed_out: bool, certificate: bool = False) -> None:
+        super().__init__(f"MLLP {phase}: {'timeout' if timed_out else 'connection lost'}")
+        self.phase = phase
+        self.timed_out = timed_out
+        self.certificate = certificate
+        """TLS failed for a reason that only a person can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds per phase, and the longest answer in bytes."""
+
+    connect: float = 10.0
+    send: float = 60.0
+    answer: float = 60.0
+    max_answer: int = 1_000_000
 
 
 def as_wire(text: bytes) -> bytes:
-    """The bytes of an ER7 file as they go on the wire: segments ended by CR, whatever the file's line
-    ends.
-    """
+    """The bytes of an ER7 file as they go on the wire: segments ended by CR, whatever the file's line ends."""
     return re.sub(rb"\r\n|\n", b"\r", text.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")) + b"\r"
 
 
-async def exchange(
-    host: str, port: int, payload: bytes, timeout: float = 30.0, tls: ssl.SSLContext | None = None
+async def send(
+    host: str,
+    port: int,
+    er7: bytes,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str = "",
+    timeout: float = 60.0,
 ) -> bytes:
-    """Send `payload` to `host:port`, return the payload of the answer. `timeout` in seconds, for the
-    whole.
-    """
+    """Send the message of a file and return the answer's payload. `timeout` in seconds, for each phase."""
+    limits = Limits(timeout, timeout, timeout)
+    return await exchange(host, port, as_wire(er7), tls=tls, server_name=server_name, limits=limits)
+
+
+async def exchange(
+    host: str,
+    port: int,
+    message: bytes,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str = "",
+    limits: Limits | None = None,
+) -> bytes:
+    """Send `message` (ER7, unframed) and return the payload of the first frame of the answer."""
+    limits = limits or Limits()
+    frame = encode(message)
+    phase = Phase.CONNECT
+    writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-            try:
-                writer.write(encode(payload))
+        async with asyncio.timeout(limits.connect):
+            name = (server_name or host) if tls is not None else None
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
+        phase = Phase.SEND
+        async with asyncio.timeout(limits.send):
+            view = memoryview(frame)
+            for start in range(0, len(view), _SLICE):
+                writer.write(view[start : start + _SLICE])
                 await writer.drain()
-                decoder = FrameDecoder(MAX_ANSWER)
-                while data := await reader.read(READ_BYTES):
-                    if frames := decoder.feed(data):
-                        return frames[0]
-            finally:
-                writer.close()
-    except TimeoutError as e:
-        raise EnvironmentFault(f"no answer from {host}:{port} within {timeout:g} s") from e
-    except OSError as e:
-        raise EnvironmentFault(f"{host}:{port}: {e.strerror or type(e).__name__}") from e
-    raise EnvironmentFault(f"{host}:{port} closed the connection without an answer")
+        phase = Phase.ANSWER
+        async with asyncio.timeout(limits.answer):
+            return await _first_frame(reader, limits.max_answer)
+    except TimeoutError:
+        raise ExchangeFault(phase, timed_out=True) from None
+    except ssl.SSLError as e:
+        raise ExchangeFault(phase, timed_out=False, certificate=_about_trust(e)) from e
+    except (OSError, EOFError) as e:
+        raise ExchangeFault(phase, timed_out=False) from e
+    finally:
+        if writer is not None:
+            # the answer is here or nobody wants it any more: nothing is worth waiting for
+            writer.transport.abort()
+
+
+async def _first_frame(reader: asyncio.StreamReader, max_size: int) -> bytes:
+    """The first complete payload. Raises `EOFError` when the peer closes before it, `FramingError` when
+    garbage or an answer too long comes instead."""
+    decoder = FrameDecoder(max_size)
+    received = 0
+    while True:
+        data = await reader.read(_SLICE)
+        if not data:
+            raise EOFError
+        received += len(data)
+        frames = decoder.feed(data)
+        if frames:
+            return frames[0]
+        if received > max_size + 16:
+            raise FramingError("no MLLP frame in the answer")
+
+
+def _about_trust(fault: ssl.SSLError) -> bool:
+    reason = (fault.reason or "").upper()
+    return (
+        isinstance(fault, ssl.SSLCertVerificationError) or "CERTIFICATE" in reason or "UNKNOWN_CA" in reason
+    )

@@ -205,5 +205,13 @@ def load_settings(path: Path | None) -> tuple[Settings, Path]:
     try:
         return Settings(**table), base
     except ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(str(p) for p in err['loc'])}: {err['msg']}" for err in e.errors())
-        raise ConfigurationFault(f"settings: {wrong}") from e
+        raise ConfigurationFault(problems(e, "settings")) from None
+
+
+def problems(error: ValidationError, table: str) -> str:
+    """Every wrong key of a table in one line; values are not repeated (one may be a secret out of place)."""
+    found = (
+        f"{'.'.join(str(part) for part in p['loc']) or table}: {p['msg']}"
+        for p in error.errors(include_input=False, include_url=False)
+    )
+    return f"{table}: " + "; ".join(found)

@@ -24,6 +24,7 @@ from connectors.dmp.transport import HttpReply
 from connectors.port import OutcomeClass
 from connectors.xds.ebrim import QUERY, RIM, RS
 from gateway.errors import ConfigurationFault
+from gateway.safexml import safe_parser
 
 SHIPPED_CODES: Final = Path(__file__).parent / "dmp_error_codes.csv"
 _DUPLICATE = "duplicate"
@@ -98,13 +99,6 @@ def load_codes(path: Path | None = None) -> ErrorCodes:
     return ErrorCodes(by_code, tuple(by_words))
 
 
-def safe_parser() -> etree.XMLParser:
-    """A parser for what the network brings. New each time: lxml parsers are not shared between threads."""
-    return etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
-    )
-
-
 def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: bool) -> Answer | Failure:
     """Believe, or not, one reply.
 
@@ -135,7 +129,7 @@ def _envelope(reply: HttpReply) -> etree._Element | None:
     """The SOAP 1.2 envelope, or None for anything else (HTML page, cut package, empty body…)."""
     try:
         raw, _ = mtom.decode(reply.content_type, reply.body)
-        root = etree.fromstring(raw, safe_parser())
+        root = etree.fromstring(raw, safe_parser(remove_comments=True))
     except (ValueError, etree.XMLSyntaxError):
         return None
     return (

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gateway.errors import ConfigurationFault
 from gateway.hl7.transmission import INS_DEMO, INS_NIA, INS_NIR, INS_TEST
+from gateway.settings import problems
 
 
 class _Table(BaseModel):
@@ -165,7 +166,4 @@ def read_settings(table: Mapping[str, Any], base_dir: Path) -> DmpSettings:
     try:
         return DmpSettings.model_validate(values)
     except ValidationError as e:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, x['loc']))}: {x['msg']}" for x in e.errors(include_input=False)
-        )
-        raise ConfigurationFault(f"[connectors.dmp] {wrong}") from None
+        raise ConfigurationFault(problems(e, "connectors.dmp")) from None

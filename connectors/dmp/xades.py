@@ -30,21 +30,17 @@ from connectors.dmp.xmldsig import (
     rsa_sign,
 )
 from connectors.xds.model import DocumentEntry, XdsCode
+from gateway.safexml import safe_parser
 
 XADES: Final = "http://uri.etsi.org/01903/v1.1.1#"
 SOURCE_SIGNATURE: Final = "1.2.840.10065.1.12.1.14"
 """Purpose of the signature: source (ASTM E1762)."""
 _ANY_DIGEST = "AA=="
-_HUGE = 9_000_000
-"""libxml2 refuses text nodes over 10 MB unless told; told only for documents that need it."""
 
 
 def canonical_document(content: bytes) -> bytes:
     """The canonical form of a document's bytes (inclusive, with comments, prolog and epilog included)."""
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=len(content) > _HUGE
-    )
-    return canonical(etree.fromstring(content, parser).getroottree())
+    return canonical(etree.fromstring(content, safe_parser(len(content))).getroottree())
 
 
 def _reference(parent: etree._Element, kind: Digest, value: str, **attributes: str) -> None:

@@ -14,7 +14,6 @@ import asyncio
 import ssl
 from pathlib import Path
 
-from connectors.dpi.mllp import ExchangeFault, Limits, exchange
 from connectors.dpi.plan import read as read_plan
 from connectors.dpi.settings import DpiSettings, Route, Tls, load
 from connectors.port import (
@@ -30,6 +29,7 @@ from connectors.port import (
 from gateway.errors import BadInput, ConfigurationFault
 from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.hl7.transmission import Transmission
+from gateway.mllp import ExchangeFault, Limits, exchange
 from gateway.rules import RuleBook
 
 _ANSWERS = {

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gateway.errors import ConfigurationFault
+from gateway.settings import problems
 
 ANY = "*"
 
@@ -106,8 +107,4 @@ def load(table: Mapping[str, Any], base_dir: Path) -> DpiSettings:
     try:
         return DpiSettings.model_validate(dict(table), context={"base_dir": base_dir})
     except ValidationError as e:
-        problems = (
-            f"{'.'.join(str(part) for part in p['loc']) or 'connectors.dpi'}: {p['msg']}"
-            for p in e.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationFault("connectors.dpi: " + "; ".join(problems)) from None
+        raise ConfigurationFault(problems(e, "connectors.dpi")) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from lxml import etree
 
 from gateway.errors import ConfigurationFault
+from gateway.safexml import safe_parser
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -42,9 +43,8 @@ def same_mailbox_key(address: str) -> str:
 
 def read_white_list(path: Path) -> frozenset[str]:
     """The lower-cased domains of a `listeblanchemssante.xml` file. Raises `ConfigurationFault`."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        tree = etree.parse(path, parser)
+        tree = etree.parse(path, safe_parser())
     except (OSError, etree.XMLSyntaxError) as e:
         raise ConfigurationFault(f"white list {path.name} cannot be read: {type(e).__name__}") from e
     names = frozenset(

@@ -18,6 +18,7 @@ from connectors.mss.plan import PdfCopy
 from gateway.cda.document import CdaBody
 from gateway.errors import BadInput
 from gateway.hl7.base64text import BadBase64, decode
+from gateway.safexml import safe_parser
 
 _NS = {"h": "urn:hl7-org:v3"}
 _BODY = etree.XPath("(//h:ClinicalDocument/h:component/h:nonXMLBody/h:text)[1]", namespaces=_NS)
@@ -26,8 +27,6 @@ _SECTION = etree.XPath(
     "/h:entry//h:observationMedia/h:value[@mediaType='application/pdf'])[1]",
     namespaces=_NS,
 )
-HUGE = 9_000_000
-"""Above this many bytes a text node may pass libxml2's own limit."""
 
 
 class NoPdf(BadInput):
@@ -50,18 +49,8 @@ def extract(content: bytes, place: PdfCopy) -> bytes | None:
     """
     if place is PdfCopy.NONE:
         return None
-    # a parser per call: lxml parsers are not to be shared between threads
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        attribute_defaults=False,
-        recover=False,
-        huge_tree=len(content) > HUGE,
-    )
     try:
-        root = etree.fromstring(content, parser)
+        root = etree.fromstring(content, safe_parser(len(content)))
     except etree.XMLSyntaxError:
         # the parser's own words quote the document: they stop here
         raise NoPdf("the document is not readable XML") from None

@@ -27,6 +27,7 @@ from pydantic import (
 
 from connectors.mss.addresses import is_address
 from gateway.errors import ConfigurationFault
+from gateway.settings import problems
 
 OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
 
@@ -206,8 +207,4 @@ def load(table: Mapping[str, Any], base_dir: Path) -> MssSettings:
     try:
         return MssSettings.model_validate(dict(table), context={"base_dir": base_dir})
     except ValidationError as e:
-        problems = (
-            f"{'.'.join(str(part) for part in p['loc']) or 'connectors.mss'}: {p['msg']}"
-            for p in e.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationFault("connectors.mss: " + "; ".join(problems)) from None
+        raise ConfigurationFault(problems(e, "connectors.mss")) from None

@@ -22,6 +22,7 @@ from lxml import etree
 
 from gateway.errors import Place
 from gateway.rules import Findings, RuleBook
+from gateway.safexml import safe_parser
 
 V3 = "urn:hl7-org:v3"
 ROOT = f"{{{V3}}}ClinicalDocument"
@@ -34,8 +35,6 @@ WRAPPERS = frozenset(
 )
 """Roots that may carry the ClinicalDocument: self-presenting (style sheet) and signed documents (H01)."""
 
-HUGE = 9_000_000
-"""Bytes from which libxml2 needs `huge_tree` (a text node over 10,000,000 bytes is an error without it)."""
 SMALLEST_ELEMENT = 4
 """`<a/>`: a document shorter than this times the element limit cannot break that limit."""
 
@@ -101,18 +100,8 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
     _check_encoding(content, declared, findings, place)
     if findings.rejects:
         return refused
-    parser = etree.XMLParser(
-        # never `collect_ids=False`: with it lxml 6.1 loads an external DTD whatever the other options say
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        attribute_defaults=False,
-        recover=False,
-        huge_tree=len(content) > HUGE,
-    )
     try:
-        root = cast("etree._Element", etree.fromstring(content, parser))
+        root = cast("etree._Element", etree.fromstring(content, safe_parser(len(content))))
     except (etree.XMLSyntaxError, ValueError):
         findings.add("CDA-XML", place)
         return refused

@@ -19,7 +19,7 @@ from connectors.dmp import simulator as dmp_simulator
 from connectors.dpi import simulator as dpi_simulator
 from connectors.mss import simulator as mss_simulator
 from gateway.hl7.acknowledgement import Acknowledgement, read
-from gateway.mllp import as_wire, exchange
+from gateway.mllp import send
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -100,7 +100,7 @@ class GatewayProcess:
 
     async def send_raw(self, message: bytes) -> bytes:
         """The ACK's bytes."""
-        return await exchange("127.0.0.1", self.port, as_wire(message), PATIENCE)
+        return await send("127.0.0.1", self.port, message, timeout=PATIENCE)
 
     async def send(self, message: bytes) -> Acknowledgement:
         """The ACK, read."""

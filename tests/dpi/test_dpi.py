@@ -16,7 +16,6 @@ import pytest
 
 from connectors.dpi import plan
 from connectors.dpi.connector import DpiConnector, create
-from connectors.dpi.mllp import ExchangeFault, Phase
 from connectors.dpi.simulator import DpiSimulator, send
 from connectors.dpi.simulator import create as create_simulator
 from connectors.port import ConnectorContext, DeliveryJob, Outcome, OutcomeClass, Predecessor
@@ -27,6 +26,7 @@ from gateway.hl7.framing import encode
 from gateway.hl7.message import CHARSETS
 from gateway.hl7.transmission import Action
 from gateway.hl7.zam import Envelope, ZamError, build_z02
+from gateway.mllp import ExchangeFault, Phase
 
 NOW = datetime(2026, 1, 10, 9, 30, tzinfo=UTC)
 ADDRESS = build.DR_MARTIN.address

@@ -14,7 +14,7 @@ from fixtures import build
 from gateway import views
 from gateway.app import Gateway
 from gateway.hl7.acknowledgement import Acknowledgement, read
-from gateway.mllp import as_wire, exchange
+from gateway.mllp import send
 from gateway.settings import Settings
 from tests.exchange.scripted import Scripted
 
@@ -44,7 +44,7 @@ class Running:
         self.dpi = connectors["dpi"]
 
     async def send_raw(self, message: bytes) -> bytes:
-        return await exchange("127.0.0.1", self.gateway.mllp_port, as_wire(message))
+        return await send("127.0.0.1", self.gateway.mllp_port, message)
 
     async def send(self, message: bytes) -> Acknowledgement:
         return read(await self.send_raw(message))

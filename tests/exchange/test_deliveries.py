@@ -77,13 +77,14 @@ async def test_versions_of_a_set_reach_a_destination_in_their_order(tmp_path: Pa
 
 
 async def test_another_set_does_not_wait(tmp_path: Path) -> None:
-    async with running(tmp_path) as r:
+    async with running(tmp_path, engine={"retry": {"first": 60}}) as r:
         r.dmp.outcomes = [TRANSIENT]
-        await r.send(submit("M1", 1))
-        await r.send(submit("M2", 2))
-        await r.settled("M1")
+        await r.send(submit("M1", 1, recipients=()))
+        await r.until(lambda: len(r.dmp.jobs) == 1)
+        await r.send(submit("M2", 2, recipients=()))
         await r.settled("M2")
-        assert sorted(j.documents[0].uid for j in r.dmp.jobs) == [f"{ROOT}.1.1", f"{ROOT}.1.1", f"{ROOT}.2.1"]
+        assert [j.documents[0].uid for j in r.dmp.jobs] == [f"{ROOT}.1.1", f"{ROOT}.2.1"]
+        assert (await r.state("M1"))["deliveries"][0]["state"] == "ready"
 
 
 async def test_predecessor_first_submission(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from connectors.dmp.simulator.answers import Refusal, SoapFault
 from connectors.dmp.soap import SOAP, WSA, WSSE
+from gateway.safexml import safe_parser
 
 SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
 DS = "http://www.w3.org/2000/09/xmldsig#"
@@ -48,13 +49,6 @@ class Caller:
     structure: str
     patient: str
     certificate: x509.Certificate
-
-
-def parser(size: int) -> etree.XMLParser:
-    """A safe parser for `size` bytes."""
-    return etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=size > 9_000_000
-    )
 
 
 def addressing(envelope: etree._Element) -> Addressing:
@@ -166,7 +160,7 @@ def _digest_matches(reference: etree._Element, data: bytes) -> bool:
 def xades(content: bytes, documents: Mapping[str, bytes], lot_uid: str, authority: x509.Certificate) -> None:
     """The lot's signature: value, certificate, manifest, properties, and the digest of every document."""
     try:
-        root = etree.fromstring(content, parser(len(content)))
+        root = etree.fromstring(content, safe_parser(len(content)))
         info = root.find(f"{{{DS}}}SignedInfo")
         method = info.find(f"{{{DS}}}SignatureMethod") if info is not None else None
         if info is None or method is None:
@@ -205,6 +199,6 @@ def _manifest(
     if f"urn:oid:{lot_uid}" not in listed:
         raise ValueError("lot")
     for uid, document in documents.items():
-        tree = etree.fromstring(document, parser(len(document))).getroottree()
+        tree = etree.fromstring(document, safe_parser(len(document))).getroottree()
         if not _digest_matches(listed[f"urn:oid:{uid}"], _canonical(tree)):
             raise ValueError("digest")

@@ -31,6 +31,7 @@ from connectors.dmp.simulator.faults import Fault
 from connectors.dmp.simulator.registry import Registry
 from connectors.dmp.soap import PROVIDE_AND_REGISTER, SOAP, STORED_QUERY, UPDATE_DOCUMENT_SET
 from connectors.xds import ebrim
+from gateway.safexml import safe_parser
 
 ACTIONS = {PROVIDE_AND_REGISTER: "submit", STORED_QUERY: "query", UPDATE_DOCUMENT_SET: "update"}
 _ROUTES = {"submit": "repository", "query": "registry", "update": "registry"}
@@ -76,7 +77,7 @@ def receive(route: str, content_type: str, body: bytes) -> Received:
     made = Received(route)
     try:
         root, made.parts = mtom.decode(content_type, body)
-        envelope = etree.fromstring(root, checks.parser(len(root)))
+        envelope = etree.fromstring(root, safe_parser(len(root)))
     except (ValueError, etree.XMLSyntaxError) as e:
         made.problem = SoapFault("", f"sim: message illisible ({type(e).__name__})")
         return made

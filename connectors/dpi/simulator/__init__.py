@@ -5,7 +5,7 @@ A product of its own: the demo, the tests and users' CI start it by the entry po
 
 from __future__ import annotations
 
-from connectors.dpi.simulator.client import send
 from connectors.dpi.simulator.server import DpiSimulator, Received, Verdict, create, main
+from gateway.mllp import send
 
 __all__ = ["DpiSimulator", "Received", "Verdict", "create", "main", "send"]
