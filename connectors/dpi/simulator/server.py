@@ -62,6 +62,14 @@ class Received:
     error: tuple[str, str]
     """ZAM: ERR-5 code and label, or two empty texts."""
 
+    def in_words(self) -> str:
+        """One French line without patient data (a mailbox is shown by its domain: it may hold an INS)."""
+        if self.indicator is None:
+            return f"{self.type}^{self.event} reçu"
+        to = f", boîte …@{self.address.rpartition('@')[2]}" if self.address else ""
+        said = "oui" if self.indicator else f"non ({' '.join(self.error).strip()})"
+        return f"{self.type}^{self.event} sur {self.answered}{to} : accepté {said}"
+
 
 class DpiSimulator:
     """An MLLP server (`connectors.simulator_port.Simulator`)."""
@@ -180,7 +188,7 @@ class DpiSimulator:
             await asyncio.to_thread(self._write, number, payload)
         async with self._arrival:
             self.received.append(received)
-            self._history.append(f"{received.type}^{received.event} reçu, réponse {verdict}")
+            self._history.append(f"{received.in_words()}, réponse {verdict}")
             self._arrival.notify_all()
         if verdict is Verdict.SILENCE:
             return b""

@@ -248,7 +248,8 @@ class OperatorSimulator:
                 envelope.rcpt_dsn.get(recipient, {}),
             )
             self.mails.append(mail)
-            self._history.append(f"courriel n° {len(self.mails)} gardé ({len(raw)} octets)")
+            box = f"…@{recipient.rpartition('@')[2]}"
+            self._history.append(f"courriel n° {len(self.mails)} pour {box} gardé ({len(raw)} octets)")
             if self._keep:
                 await asyncio.to_thread(self._write, len(self.mails), raw)
         if verdict is Verdict.CUT_AFTER:
