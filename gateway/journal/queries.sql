@@ -58,7 +58,8 @@ SELECT id, uid, set_key, version, sha256, author_organisations, patient, action 
  WHERE set_key = :key ORDER BY id
 
 -- name: delivery_states_of_document
-SELECT d.state FROM delivery d JOIN delivery_document dd ON dd.delivery_id = d.id WHERE dd.document_id = :document_id
+SELECT d.state FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.uid = :uid AND dd.document_id = :document_id
 
 -- The versions of a document's past, as it was brought here (not the deletions, which carry it once more).
 -- name: document_brought

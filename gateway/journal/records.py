@@ -228,7 +228,7 @@ class SqlRegister:
         deleted: set[str] = set()
         for row in rows:
             if row.action == Action.DELETE.value:
-                if self._deletion_stands(row.id):
+                if self._deletion_stands(row.id, row.uid):
                     deleted.add(row.uid)
                 # a deletion carries the document once more, perhaps re-serialised: the original row is the
                 # truth, # unless the original was never seen here
@@ -249,9 +249,10 @@ class SqlRegister:
             for row in first.values()
         ]
 
-    def _deletion_stands(self, document_id: int) -> bool:
+    def _deletion_stands(self, document_id: int, uid: str) -> bool:
         """False when every delivery of this deletion ended without success: it may be asked again."""
-        states = run(self._session, "delivery_states_of_document", document_id=document_id).scalars().all()
+        query = "delivery_states_of_document"
+        states = run(self._session, query, document_id=document_id, uid=uid).scalars().all()
         failed = {s.value for s in FINAL} - {DeliveryState.SUCCEEDED.value}
         return not states or not failed.issuperset(states)
 
