@@ -114,7 +114,8 @@ class Predecessor(StrEnum):
     """Not a replacement nor a deletion."""
     DELIVERED = "delivered"
     NOT_DELIVERED = "not_delivered"
-    """Known here and never delivered there: this version goes as a first submission."""
+    """Known here and never certainly delivered there: unless the destination has one of `predecessor_uids` all
+    the same, this version goes as a first submission."""
     UNKNOWN = "unknown"
     """Never seen here (a former PFI sent it): the destination decides."""
 
@@ -155,9 +156,12 @@ class DeliveryJob:
     attempt: int
     predecessor: Predecessor
     now: datetime
-    predecessor_uid: str = ""
-    """The version to replace or delete at this destination: the nearest earlier version of the set that was
-    delivered there (V1 delivered, V2 failed: V3 replaces V1), else the one that the message names."""
+    predecessor_uids: tuple[str, ...] = ()
+    """What may stand at this destination, nearest first: versions of the set whose delivery there ended without
+    an answer (they may be there), then the nearest one that certainly was delivered (or that a former gateway
+    sent). Replace or delete the first that the destination has: V1 delivered, V2 failed: V3 replaces V1."""
+    uncertain_attempts: int = 0
+    """How many attempts of this delivery may have happened without us knowing."""
 
 
 # --- the connector ------------------------------------------------------------------------------------------------

@@ -162,6 +162,8 @@ class Gateway:
         for connector in self.connectors.values():
             await connector.start()
             stops.push_async_callback(connector.stop)
+        for orphan in set(await self.journal.read(queue.open_destinations)) - set(self.connectors):
+            log.critical("deliveries wait for the destination %s, which is not configured any more", orphan)
         token = uuid.uuid4().hex
         pressure = Pressure()
         self.engine = EmbeddedEngine(
@@ -175,7 +177,7 @@ class Gateway:
         )
         answered = await self.intake.answer_unanswered()
         if answered:
-            log.warning("recovery: %d messages answered", answered)
+            log.warning("recovery: %d messages had no answer: AR stored", answered)
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
         if settings.web.enabled:

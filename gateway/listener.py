@@ -10,6 +10,7 @@ its message, and before the next frame of it is taken.
 Defined answers to each limit:
 * too many connections, network not allowed, certificate not allowed: closed at once, counted;
 * no first byte, silence inside a frame, idle: closed, counted (there is no whole message to answer);
+* a client that does not read its ACK: closed, counted (the ACK is stored, the same message gets it again);
 * a frame over the size limit: AE as soon as the limit is passed, the rest of that frame is skipped;
 * a frame without a readable MSH: closed, counted.
 """
@@ -28,7 +29,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from gateway.errors import ConfigurationFault
+from gateway.errors import ConfigurationFault, GatewayError
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.framing import FrameDecoder, FrameTooLong, encode
@@ -140,6 +141,12 @@ class Listener:
             reason = await self._converse(connection)
         except (ConnectionError, ssl.SSLError):
             reason = "broken"
+        except TimeoutError:
+            reason = "not_reading"
+        except GatewayError as e:
+            # an answer that cannot be framed: this connection ends, the others go on
+            log.error("answer not sent: %s", e)
+            reason = "broken"
         except asyncio.CancelledError:
             reason = "drain"
         finally:
@@ -202,8 +209,7 @@ class Listener:
                     ack = await self._handler(frame, connection.peer)
                     if ack is None:
                         return "unreadable"
-                    connection.writer.write(encode(ack))
-                    await connection.writer.drain()
+                    await self._write(connection, ack)
                     reached("acknowledged")
                 finally:
                     connection.busy = False
@@ -215,9 +221,14 @@ class Listener:
             ack = self._too_long(too_long.head)
             if ack is None:
                 return "unreadable"
-            connection.writer.write(encode(ack))
-            await connection.writer.drain()
+            await self._write(connection, ack)
             data = b""  # the decoder kept what follows
+
+    async def _write(self, connection: _Connection, ack: bytes) -> None:
+        """Write one ACK. `TimeoutError` when the client does not read it within `frame_timeout`."""
+        connection.writer.write(encode(ack))
+        async with asyncio.timeout(self._settings.frame_timeout):
+            await connection.writer.drain()
 
     def _count_dropped(self, connection: _Connection) -> None:
         new = connection.decoder.dropped - connection.counted

@@ -8,6 +8,7 @@ recipient's address is shown by its domain only.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,14 @@ from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document
 def instant(at: float | None) -> str | None:
     """ISO 8601, UTC, seconds."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+_INS = re.compile(r"[1-478]\d{4}(?:\d{2}|2[ABab])\d{6}(?:\d{2})?")
+
+
+def words(label: str) -> str:
+    """A destination's own words, without an INS that it may quote."""
+    return _INS.sub("…", label)
 
 
 def masked(destination: str, recipient: str) -> str:
@@ -118,7 +127,7 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
         "expires_at": None if row.finished_at else instant(row.expires_at),
         "outcome": row.outcome,
         "code": row.code,
-        "label": row.label,
+        "label": words(row.label),
         "created_at": instant(row.created_at),
         "finished_at": instant(row.finished_at),
         "documents": uids,
@@ -130,7 +139,7 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
                 "ended_at": instant(a.ended_at),
                 "outcome": a.outcome,
                 "code": a.code,
-                "label": a.label,
+                "label": words(a.label),
             }
             for a in attempts
         ],

@@ -120,7 +120,7 @@ class DmpConnector:
     async def reconcile(self, job: DeliveryJob) -> Outcome:
         """TD3.1b on our uniqueId: is it there? For a deletion: is it gone?"""
         plan = load(job.plan)
-        found = await self._find(plan, _target(job, plan), job.now)
+        found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
             return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
         if bool(found) is not (job.action is Action.DELETE):
@@ -148,7 +148,7 @@ class DmpConnector:
 
     async def _replace(self, job: DeliveryJob, plan: Plan) -> Outcome:
         """TD3.1b for the entryUUID of the replaced version, then TD2.1b (§3.7)."""
-        found = await self._find(plan, job.predecessor_uid or plan.replaces, job.now)
+        found = await self._first_there(plan, job.predecessor_uids or (plan.replaces,), job.now)
         if isinstance(found, Failure):
             return Outcome(_before_writing(found.outcome), found.code, found.label)
         if len(found) == 1:
@@ -169,7 +169,7 @@ class DmpConnector:
 
     async def _delete(self, job: DeliveryJob, plan: Plan) -> Outcome:
         """TD3.1b, then TD3.3c. Nothing to delete is what was asked for (§3.8)."""
-        found = await self._find(plan, _target(job, plan), job.now)
+        found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
             return Outcome(_before_writing(found.outcome), found.code, found.label)
         if not found:
@@ -191,7 +191,7 @@ class DmpConnector:
         """
         if not failure.duplicate or job.attempt == 1:
             return Outcome(failure.outcome, failure.code, failure.label)
-        found = await self._find(plan, _target(job, plan), job.now)
+        found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
             return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
         if bool(found) is not (job.action is Action.DELETE):
@@ -202,6 +202,17 @@ class DmpConnector:
                 {"recovered": True},
             )
         return Outcome(failure.outcome, failure.code, failure.label)
+
+    async def _first_there(
+        self, plan: Plan, unique_ids: tuple[str, ...], now: datetime
+    ) -> tuple[str, ...] | Failure:
+        """References of the first of these documents that the DMP has; none when it has none of them."""
+        found: tuple[str, ...] | Failure = ()
+        for unique_id in unique_ids:
+            found = await self._find(plan, unique_id, now)
+            if found:  # references, or a failure
+                return found
+        return found
 
     async def _find(self, plan: Plan, unique_id: str, now: datetime) -> tuple[str, ...] | Failure:
         """References (entryUUID) of one uniqueId."""
@@ -230,9 +241,12 @@ class DmpConnector:
         return self._builder
 
 
-def _target(job: DeliveryJob, plan: Plan) -> str:
-    """uniqueId whose presence tells whether the transaction was made: ours, or the one to delete."""
-    return job.predecessor_uid or plan.unique_id if job.action is Action.DELETE else plan.unique_id
+def _targets(job: DeliveryJob, plan: Plan) -> tuple[str, ...]:
+    """uniqueIds whose presence tells whether the transaction was made: ours, or those that a deletion is
+    about (while one of them stands, the deletion is asked again: that does no harm)."""
+    if job.action is Action.DELETE:
+        return job.predecessor_uids or (plan.unique_id,)
+    return (plan.unique_id,)
 
 
 def _before_writing(outcome: OutcomeClass) -> OutcomeClass:

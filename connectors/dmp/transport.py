@@ -40,6 +40,10 @@ class TransportFailure(EnvironmentFault):
         self.label = label
 
 
+SLICE = 262_144
+"""Bytes given to TLS at a time."""
+
+
 class DmpTransport:
     """One pool of connections to one DMP."""
 
@@ -69,7 +73,10 @@ class DmpTransport:
 
         async def body() -> AsyncIterator[bytes]:
             for chunk in chunks:
-                yield chunk
+                # in slices: TLS over a whole document would hold the event loop
+                view = memoryview(chunk)
+                for start in range(0, len(view), SLICE):
+                    yield bytes(view[start : start + SLICE])
 
         headers = {"Content-Type": content_type, "Content-Length": str(length)}
         try:

@@ -98,9 +98,9 @@ class DpiConnector:
         plan = read_plan(job.plan)
         route = self.settings.route(job.recipient)
         if route is None:
-            return Outcome(
-                OutcomeClass.CONFIGURATION, "route", "Aucune adresse réglée pour cette application"
-            )
+            # not a fault of the destination as a whole: the ZAM of other applications go on, this one waits for
+            # its route until the end of its lifetime
+            return Outcome(OutcomeClass.TRANSIENT, "route", "Aucune adresse réglée pour cette application")
         try:
             answer = await exchange(
                 route.host,

@@ -51,6 +51,10 @@ def create(context: ConnectorContext) -> MssConnector:
     return MssConnector(load(context.settings, context.base_dir), context.software_version)
 
 
+BLIND_SENDS = 3
+"""Sends of one mail whose outcome stayed unknown, before it is given up (a mailbox must not be flooded)."""
+
+
 class MssConnector:
     """A destination of the port (`connectors.port.Connector`): mails to MSSanté addresses."""
 
@@ -134,7 +138,10 @@ class MssConnector:
         if self._pool is None:
             raise GatewayBug("the mss connector is not started")
         plan = from_json(job.plan)
-        first = job.predecessor is Predecessor.NOT_DELIVERED
+        if plan.recipient != job.recipient:
+            raise GatewayBug("the plan is for another recipient than the delivery")
+        # what may have reached the mailbox without us knowing counts as there: nothing is kept from a recipient
+        first = job.predecessor is Predecessor.NOT_DELIVERED and not job.predecessor_uids
         if first and plan.action is Action.DELETE:
             label = "Document jamais transmis à ce destinataire : rien à supprimer"
             return Outcome(OutcomeClass.SUCCESS, "250", label, {"sent": False})
@@ -155,15 +162,16 @@ class MssConnector:
 
         The window: the operator took the final dot and its answer did not reach us. The mail is then sent
         again with the same bytes, Message-ID, ENVID and uniqueId, which the receiving software knows as a
-        duplicate.
+        duplicate; at most `BLIND_SENDS` times in all, then the DPI is told that the outcome is unknown.
         """
+        if job.uncertain_attempts >= BLIND_SENDS:
+            label = f"Issue inconnue après {job.uncertain_attempts} envois : remise à vérifier avec le destinataire"
+            return Outcome(OutcomeClass.PERMANENT, "442", label)
         return Outcome(OutcomeClass.TRANSIENT, "442", "Issue inconnue : même courriel envoyé de nouveau")
 
     def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
-        """ZAM^Z02 for a finished mail, when ACK_RECEPTION was Y (`zam_on = "acceptance"`)."""
+        """ZAM^Z02 for a finished mail (`zam_on = "acceptance"`); the heart knows who asked for it."""
         made = from_json(plan)
-        if not made.ask_reception:
-            return None
         return Report(
             event="Z02",
             accepted=outcome.outcome is OutcomeClass.SUCCESS,

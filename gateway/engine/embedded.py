@@ -30,6 +30,8 @@ DEFAULT_CONCURRENCY = 4
 IDLE_POLL = 30.0
 """Seconds between looks when nothing is due: a safety net, work is normally announced by `wake`."""
 FAULT_PAUSE = 1.0
+LIMITED_PAUSE = 0.05
+"""After a claim that was limited below the free slots."""
 
 
 class EmbeddedEngine:
@@ -71,7 +73,7 @@ class EmbeddedEngine:
         self._stopping = True
         self.wake(self._wake)
         if self._loops:
-            await asyncio.gather(*self._loops)
+            await asyncio.gather(*self._loops, return_exceptions=True)
         under_way = [t for tasks in self._running.values() for t in tasks]
         if under_way:
             _done, late = await asyncio.wait(under_way, timeout=timeout)
@@ -90,19 +92,23 @@ class EmbeddedEngine:
         while not self._stopping:
             wake.clear()
             free = self._concurrency[destination] - len(running)
-            if free > 0 and not await self._pressure.wait_quiet():
-                free = 1
-            limit = min(free, allowance(destination, free)) if free > 0 else 0
+            pressed = free > 0 and not await self._pressure.wait_quiet()
+            if self._stopping:
+                break
             claimed: Sequence[Claimed] = ()
             pause = IDLE_POLL if free == 0 else FAULT_PAUSE
             try:
+                limit = min(free, allowance(destination, 1 if pressed else free)) if free > 0 else 0
                 if limit > 0:
                     claim = await self._claim(destination, limit)
-                    claimed, pause = claim.deliveries, _pause(claim, limit)
+                    claimed, pause = claim.deliveries, _pause(claim, limit, free)
             except JournalUnavailable:
                 log.warning(
                     "%s: the journal is unavailable, claiming again in %g s", destination, FAULT_PAUSE
                 )
+            except Exception as e:
+                # our own bug: said each time, and the loop goes on (other deliveries must not wait for ever)
+                log.critical("%s: claiming failed: %s", destination, type(e).__name__, exc_info=e)
             for item in claimed:
                 task = asyncio.create_task(run(item), name=f"{destination}-{item.id}")
                 running.add(task)
@@ -126,8 +132,11 @@ class EmbeddedEngine:
             log.error("delivery runner failed: %s", type(error).__name__, exc_info=error)
 
 
-def _pause(claim: Claim, limit: int) -> float:
-    """Seconds until the next look. Slots all taken: the end of a delivery wakes the loop."""
-    if claim.next_due is None or len(claim.deliveries) == limit:
+def _pause(claim: Claim, limit: int, free: int) -> float:
+    """Seconds until the next look. With no slot left the end of a delivery wakes the loop."""
+    if claim.next_due is None or len(claim.deliveries) >= free:
         return IDLE_POLL
+    if len(claim.deliveries) == limit:
+        # slots are left, but only so many were allowed (pressure, a circuit's probe)
+        return FAULT_PAUSE if limit == 0 else LIMITED_PAUSE
     return min(IDLE_POLL, max(0.0, claim.next_due - time.time()))

@@ -111,7 +111,7 @@ def accept(
 
     payload_id = records.payload_of(session, message_id)
     rows: dict[str, int] = {}
-    order: dict[str, str] = {}
+    set_keys: dict[str, str] = {}
     for document, decision in zip(acceptance.documents, decisions, strict=True):
         part = transmission.parts[document.part]
         rows[document.uid] = records.add_document(
@@ -135,7 +135,7 @@ def accept(
             ),
             now,
         )
-        order[document.uid] = decision.set_key
+        set_keys[document.uid] = decision.set_key
     tell = transmission.flags.ack_reception
     sender = Sender.of(transmission, acceptance.charset)
     destinations: set[str] = set()
@@ -147,9 +147,7 @@ def accept(
                 destination=destination,
                 recipient=planned.recipient,
                 action=transmission.action,
-                # a mail with two documents is ordered by both sets' smallest key: stable whatever their order
-                order_key=min(order[uid] for uid in planned.document_uids),
-                documents=tuple((rows[uid], uid) for uid in planned.document_uids),
+                documents=tuple((rows[uid], uid, set_keys[uid]) for uid in planned.document_uids),
                 plan=planned.plan,
                 now=now,
                 lifetime=acceptance.settings.engine.retry.lifetime,
@@ -184,7 +182,7 @@ def accept(
             now,
             message_id=message_id,
             uid=document.uid,
-            set_key=order[document.uid],
+            set_key=set_keys[document.uid],
             version=document.header.version,
             action=transmission.action.value,
             type_code=document.header.code.code if document.header.code else "",
@@ -210,10 +208,10 @@ def _remaining(session: Session, acceptance: Acceptance) -> _Work:
             found = [d or r for d, r in zip(done, running, strict=True)]
             if not found or any(f is None for f in found):
                 work.new.append((destination, planned))
+            elif still := next((r for r, d in zip(running, done, strict=True) if d is None), None):
+                work.under_way.append(still)
             elif done[0] is not None:
                 work.done.append((destination, planned, done[0]))
-            elif running[0] is not None:
-                work.under_way.append(running[0])
     return work
 
 

@@ -5,8 +5,7 @@ one commit (documents, ACK, deliveries) → ACK.
 
 Guarantee: `AA` is returned only after the commit that holds the documents, the ACK and the deliveries. The
 same message (sender, MSH-10, same SHA-256) gets the same ACK bytes again and starts nothing. Exactly one
-answer per message; a message that never got one (a stop in between) is answered at the next start, from its
-row.
+answer per message; one that a stop left without an answer gets AR at the next start: it may be sent again.
 
 Fails: never raises for bad input or a fault of the environment: AE or AR says it. `None` is returned only
 for bytes without a readable MSH, to which no ACK can be addressed.
@@ -17,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,10 +44,13 @@ from gateway.journal.store import Journal
 from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
 
+_THREADS = ThreadPoolExecutor(4, thread_name_prefix="intake")
+"""The intake's own: name look-ups and mails being built use the loop's, and must not be in the way of an ACK."""
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger("gateway.exchange")
 
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 INLINE_BYTES = 32_768
 """Up to this size a message is read in the event loop (well under 1 ms); above, in a thread."""
 
@@ -106,7 +110,7 @@ class Intake:
             self._telemetry.unreadable.inc()
             log.warning("frame without a readable MSH: %d bytes dropped (%s)", len(raw), correlation)
             return None
-        key = f"{_sender(message)}|{message.control_id}" if message.control_id else None
+        key = f"{_sender(message)}|{_stored(message.control_id)}" if message.control_id else None
         code = "AR"
         try:
             async with self._one_at_a_time(key):
@@ -121,16 +125,14 @@ class Intake:
         return ack
 
     async def answer_unanswered(self) -> int:
-        """At start-up: answer the messages that a stop left without one. Returns how many."""
+        """At start-up: messages that a stop left without an answer get AR. Returns how many.
+
+        Nobody was told AA, so nothing may be sent for them: their sender tries again, or a person already
+        chose another way (docs/decisions/0008).
+        """
         waiting = await self._journal.read(records.unanswered)
         for message_id in waiting:
-            found = await self._journal.read(partial(records.message_bytes, message_id=message_id))
-            if hashlib.sha256(found.raw).hexdigest() != found.sha256:
-                log.error("stored message does not match its SHA-256 (%s)", found.correlation)
-                continue
-            message = Message.parse(found.raw)
-            code, _ack = await self._answer(message_id, found.raw, message, found.correlation)
-            log.info("message answered after a restart: %s (%s)", code, found.correlation)
+            await self._release(message_id)
         return len(waiting)
 
     def too_long(self, head: bytes) -> bytes | None:
@@ -157,9 +159,9 @@ class Intake:
             raw=raw,
             sha256=sha256,
             dedup_key=key,
-            control_id=message.control_id,
+            control_id=_stored(message.control_id),
             sender=_sender(message),
-            message_type=f"{message.type}^{message.event}",
+            message_type=_stored(f"{message.type}^{message.event}"),
             peer=peer,
             correlation=correlation,
             now=self._clock.now(),
@@ -168,43 +170,67 @@ class Intake:
         reached("received")
         if received.new:
             return await self._answer(received.message_id, raw, message, correlation)
+        if not received.same_bytes and received.ack is None:
+            # the row of a message that a fault left without an answer (its sender was told AR): it holds no MSH-10
+            await self._release(received.message_id)
+            received = await self._journal.write(lambda s: records.receive(s, new))
+            return await self._answer(received.message_id, raw, message, correlation)
         if not received.same_bytes:
             return await self._refuse_same_control_id(new, message)
         if received.ack is not None:
             self._telemetry.replayed.inc()
             log.info("stored answer replayed (%s)", correlation)
             return received.ack_code or "AR", received.ack
-        # the row of a message that a fault left without an answer: the sender tries again, so do we
+        # left without an answer by a fault: the sender tries again, so do we
         return await self._answer(received.message_id, raw, message, correlation)
+
+    async def _release(self, message_id: int) -> None:
+        """Store an AR for a message that was left without an answer: its MSH-10 is free again."""
+        left = await self._journal.read(partial(records.message_bytes, message_id=message_id))
+        findings = Findings(self._book)
+        findings.add("EXC-INTERRUPTED", None)
+        ack = self._ack(Message.parse(left.raw), "AR", findings)
+        now = self._clock.now()
+        await self._journal.write(lambda s: records.answer(s, message_id, "AR", ack, findings, {}, now))
+        log.warning("message left without an answer: AR stored (%s)", left.correlation)
 
     async def _answer(
         self, message_id: int, raw: bytes, message: Message, correlation: str
     ) -> tuple[str, bytes]:
         """Work on a committed message until its one answer is committed too."""
         try:
-            code, findings, acceptance = await self._decide(raw, message, correlation)
+            code, findings, ack = await self._decide_and_accept(message_id, raw, message, correlation)
         except JournalUnavailable:
             raise
         except Exception as e:
             log.error("message failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
             bug = Findings(self._book)
             bug.add("EXC-INTERNAL", None, correlation=correlation)
-            code, findings, acceptance = "AR", list(bug), None
-        if acceptance is not None:
-            ack = self._ack(message, "AA", ())
-            verdict = await self._journal.write(lambda s: accept(s, message_id, ack, findings, acceptance))
-            if not rejected(verdict.findings):
-                self._telemetry.tolerated(_sender(message), findings)
-                reached("accepted")
-                self._wake(verdict.destinations)
-                return "AA", ack
-            # another message with the same document was accepted in the meantime
-            code, findings = "AE", list(verdict.findings)
+            code, findings, ack = "AR", list(bug), None
+        if ack is not None:
+            return code, ack
         self._telemetry.refused(findings)
-        ack = self._ack(message, code, findings)
+        refusal = self._ack(message, code, findings)
         now = self._clock.now()
-        await self._journal.write(lambda s: records.answer(s, message_id, code, ack, findings, {}, now))
-        return code, ack
+        await self._journal.write(lambda s: records.answer(s, message_id, code, refusal, findings, {}, now))
+        return code, refusal
+
+    async def _decide_and_accept(
+        self, message_id: int, raw: bytes, message: Message, correlation: str
+    ) -> tuple[str, list[Finding], bytes | None]:
+        """(`AA`, warnings, the ACK that was committed), or (`AE`|`AR`, findings, None): nothing committed."""
+        code, findings, acceptance = await self._decide(raw, message, correlation)
+        if acceptance is None:
+            return code, findings, None
+        ack = self._ack(message, "AA", ())
+        verdict = await self._journal.write(lambda s: accept(s, message_id, ack, findings, acceptance))
+        if rejected(verdict.findings):
+            # another message with the same document was accepted in the meantime
+            return "AE", list(verdict.findings), None
+        self._telemetry.tolerated(_sender(message), findings)
+        reached("accepted")
+        self._wake(verdict.destinations)
+        return "AA", findings, ack
 
     async def _decide(
         self, raw: bytes, message: Message, correlation: str
@@ -251,6 +277,11 @@ class Intake:
 
     def _check(self, raw: bytes, message: Message) -> _Checked:
         """The pure checks of the message and of its documents (CPU work: in a thread when it is big)."""
+        if _CONTROL.search(message.msh.raw):
+            # an ACK repeats fields of MSH: a control character there could end its frame
+            broken = Findings(self._book)
+            broken.add("EXC-UNREADABLE", Place("MSH"))
+            return _Checked(None, None, broken)
         reading: Reading = read_transmission(message, self._book)
         findings = list(reading.findings)
         if reading.transmission is None:
@@ -316,7 +347,12 @@ class Intake:
 
 def _sender(message: Message) -> str:
     """Who sends, as a key: `application|facility`."""
-    return f"{message.sending_application}|{message.sending_facility}"
+    return _stored(f"{message.sending_application}|{message.sending_facility}")
+
+
+def _stored(text: str) -> str:
+    """A text of MSH as the journal keeps it: bytes that are not text in the message's charset stay visible."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _first_look(raw: bytes) -> tuple[Message, str]:
@@ -328,4 +364,4 @@ async def _in_thread_if_big(size: int, function: Callable[P, T], *args: P.args, 
     """Call `function`, in a thread when `size` bytes are too many for the event loop."""
     if size <= INLINE_BYTES:
         return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))

@@ -7,9 +7,9 @@ Guarantee: `sending` is committed (by the claim) before the connector is called;
 the next delivery of the order, the ZAM and the facts are one commit. An uncertain delivery is never sent
 again before its connector has looked (`reconcile`).
 
-Fails: never raises. An exception of a connector is our own bug: after the transaction may have begun the
-delivery becomes uncertain, it is not lost and not repeated blindly. When the journal is unavailable the row
-stays `sending`: the outcome is written as soon as the journal is back.
+Fails: does not raise for anything that a connector or the journal does. An exception of a connector is our own
+bug: after the transaction may have begun the delivery becomes uncertain, it is not lost and not repeated blindly.
+When the journal is unavailable the row stays `sending`: the outcome is written as soon as the journal is back.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from gateway.settings import Settings
 
 log = logging.getLogger("gateway.delivery")
 
+MIN_ATTEMPTS = 5
 JOURNAL_RETRY = 1.0
 """Seconds between tries to write an outcome while the journal is unavailable."""
 
@@ -54,9 +55,12 @@ class Next:
 def after_attempt(claimed: Claimed, outcome: OutcomeClass, now: float, delay: float) -> Next:
     """The delivery's next state. Pure; the table of architecture §5.
 
-    `delay` is the backoff of this attempt number, in seconds.
+    `delay` is the backoff of this attempt number, in seconds. A delivery that waited for others (a closed
+    circuit, a long queue) has its `MIN_ATTEMPTS` before it expires.
     """
-    late = now + delay > claimed.expires_at
+    late = now + delay > claimed.expires_at and claimed.attempt >= MIN_ATTEMPTS
+    # the first look after an unknown outcome, and the first send after it, do not wait; later rounds do
+    soon = 0.0 if claimed.attempt <= 2 else delay
     match outcome:
         case OutcomeClass.SUCCESS:
             return Next(DeliveryState.SUCCEEDED)
@@ -65,14 +69,13 @@ def after_attempt(claimed: Claimed, outcome: OutcomeClass, now: float, delay: fl
         case OutcomeClass.UNCERTAIN if claimed.uncertain and late:
             return Next(DeliveryState.EXPIRED)  # a whole lifetime without an answer
         case OutcomeClass.UNCERTAIN:
-            # asked at once after a send, then with the backoff
-            return Next(DeliveryState.UNCERTAIN, delay if claimed.uncertain else 0.0)
+            return Next(DeliveryState.UNCERTAIN, delay if claimed.uncertain else soon)
         case OutcomeClass.CONFIGURATION if claimed.uncertain:
             return Next(DeliveryState.UNCERTAIN, delay)
         case OutcomeClass.CONFIGURATION:
             return Next(DeliveryState.SUSPENDED, 0.0)  # the circuit decides when it is tried again
-        case OutcomeClass.TRANSIENT if claimed.uncertain and now <= claimed.expires_at:
-            return Next(DeliveryState.READY, 0.0)  # reconciled: it did not happen, it may be sent now
+        case OutcomeClass.TRANSIENT if claimed.uncertain and not late:
+            return Next(DeliveryState.READY, soon)  # reconciled: it did not happen, it may be sent
         case OutcomeClass.TRANSIENT if late:
             return Next(DeliveryState.EXPIRED)
         case OutcomeClass.TRANSIENT:
@@ -150,15 +153,17 @@ class DeliveryRunner:
             attempt=claimed.attempt,
             predecessor=claimed.predecessor,
             now=self._clock.utc(),
-            predecessor_uid=claimed.predecessor_uid,
+            predecessor_uids=claimed.predecessor_uids,
+            uncertain_attempts=claimed.uncertain_attempts,
         )
         try:
             if claimed.uncertain:
                 return await connector.reconcile(job)
             return await connector.deliver(job)
         except JournalUnavailable as e:
-            # the bytes could not be read: nothing was sent yet (connectors read them before they connect)
-            return Outcome(OutcomeClass.TRANSIENT, label=str(e))
+            # the bytes could not be read: nothing was sent by this attempt (connectors read before they connect)
+            again = OutcomeClass.UNCERTAIN if claimed.uncertain else OutcomeClass.TRANSIENT
+            return Outcome(again, label=str(e))
         except Exception as e:
             log.error("delivery %d failed: %s", claimed.id, type(e).__name__, exc_info=e)
             return Outcome(OutcomeClass.UNCERTAIN, label=f"erreur interne ({type(e).__name__})")
@@ -170,7 +175,6 @@ class DeliveryRunner:
         open_for = self._circuit(claimed, outcome, ended)
 
         def settle(session: Session) -> set[str]:
-            wake = {claimed.destination}
             if open_for is not None:
                 queue.resume_suspended(session, claimed.destination, ended, open_for)
             due_at = None if following.delay is None else ended + following.delay
@@ -178,19 +182,32 @@ class DeliveryRunner:
                 return set()
             kind = "reconcile" if claimed.uncertain else "deliver"
             queue.add_attempt(session, claimed.id, claimed.attempt, kind, started, ended, outcome)
-            if following.state in FINAL:
+            return {claimed.destination}
+
+        def settle_and_tell(session: Session) -> set[str]:
+            wake = settle(session)
+            if wake and following.state in FINAL:
                 self._facts(session, claimed, outcome, following.state, ended)
                 if self._tell(session, claimed, outcome, ended):
                     wake.add("dpi")
             return wake
 
+        operation = settle_and_tell
         while True:
             try:
-                wake = await self._journal.write(settle)
+                wake = await self._journal.write(operation)
                 break
             except JournalUnavailable as e:
                 log.error("outcome of delivery %d not written yet: %s", claimed.id, e)
                 await asyncio.sleep(JOURNAL_RETRY)
+            except Exception as e:
+                if operation is settle:
+                    raise
+                # a bug in what is told must not keep the delivery, and what is held behind it, in our hands
+                log.critical(
+                    "delivery %d ended but nobody was told: %s", claimed.id, type(e).__name__, exc_info=e
+                )
+                operation = settle
         if following.state in FINAL:
             self._telemetry.deliveries.labels(claimed.destination, following.state.value).inc()
         log.info(

@@ -15,6 +15,7 @@ from gateway.errors import Finding
 
 ACK_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
 ATTEMPT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0)
+MAX_SENDERS = 500
 KNOWN_EVENTS = frozenset({("MDM", "T02"), ("MDM", "T10"), ("MDM", "T04"), ("ORU", "R01")})
 
 
@@ -96,6 +97,8 @@ class Telemetry:
 
     def tolerated(self, sender: str, findings: Iterable[Finding]) -> None:
         """Findings of an accepted message: all warnings."""
+        if sender not in self.tolerances and len(self.tolerances) >= MAX_SENDERS:
+            sender = "*"  # names that a sender chooses must not fill the memory
         tally = self.tolerances.setdefault(sender, Tally())
         for finding in findings:
             self.findings.labels(finding.rule, finding.severity.value).inc()

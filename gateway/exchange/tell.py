@@ -116,9 +116,7 @@ def enqueue_zam(
             destination=DPI,
             recipient=sender.route,
             action=Action.SUBMIT,
-            # every ZAM stands alone: none waits for another
-            order_key=own_id,
-            documents=(),
+            documents=(),  # of no set: none waits for another
             plan=json.dumps(plan, ensure_ascii=False).encode(),
             now=now.timestamp(),
             lifetime=settings.engine.retry.lifetime,

@@ -28,6 +28,7 @@ CODES = frozenset({"AA", "AE", "AR"})
 _TEXT_LIMIT = 250
 """Length of ERR-8 in HL7 2.5 and 2.6."""
 _LINE_END = re.compile(rb"[\r\n]")
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +106,31 @@ def build(
     def put(text: str) -> bytes:
         return to_charset(text, encoding)
 
-    event = _component(message, 9, 2)
+    def copied(field: int) -> bytes:
+        # a control character could end the frame of the ACK, or begin a segment of its own
+        return _CONTROL.sub(b"", msh.field(field))
+
+    event = _CONTROL.sub(b"", _component(message, 9, 2))
     type_parts = (b"ACK", event, b"ACK") if event else (b"ACK",)
     # An unknown charset cannot be honoured: the ACK is UTF-8 and says so.
-    charset = msh.field(18) if message.charset and message.charset_known else b"UNICODE UTF-8"
+    charset = copied(18) if message.charset and message.charset_known else b"UNICODE UTF-8"
     header = [
         b"MSH" + s.field + s.declared,
-        msh.field(5),
-        msh.field(6),
-        msh.field(3),
-        msh.field(4),
+        copied(5),
+        copied(6),
+        copied(3),
+        copied(4),
         put(timestamp(now)),
         b"",
         s.component.join(type_parts),
         put(escape(control_id, s)),
-        msh.field(11) or b"P",
-        msh.field(12) or b"2.6",
+        copied(11) or b"P",
+        copied(12) or b"2.6",
         *(b"",) * 4,
         b"FRA",
         charset,
     ]
-    segments = [s.field.join(header), s.field.join((b"MSA", put(code), msh.field(10)))]
+    segments = [s.field.join(header), s.field.join((b"MSA", put(code), copied(10)))]
     if code != "AA":
         errors = (f for f in findings if f.severity is Severity.REJECT)
         segments.extend(put(_err(f, s, extended_err)) for f in errors)

@@ -5,8 +5,9 @@ Purpose: what is here survives a power cut. Payload bytes live in a table of the
 brought it: they are written once. Each index costs a page of 16 kB in every commit: there are those that a
 statement of the ACK path or of the engine needs, and no other.
 
-Patient data: only `payload`, `delivery.plan`, `delivery.recipient` and `document.patient` hold any; they leave
-the database for the destinations alone. Every other column is codes, identifiers of documents and times.
+Patient data: `payload`, `delivery.plan`, `delivery.recipient` and `document.patient` hold some, and a label may
+quote what a destination said; they leave the database for the destinations and the DPI alone. Every other column
+is codes, identifiers of documents and times.
 """
 
 from __future__ import annotations
@@ -109,14 +110,7 @@ class Delivery(SQLModel, table=True):
             sqlite_where=text("state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL"),
         ),
         Index("delivery_in_hand", "id", sqlite_where=text("state = 'sending'")),
-        Index(
-            "delivery_open_by_order",
-            "destination",
-            "recipient",
-            "order_key",
-            "id",
-            sqlite_where=text(f"state NOT IN ({sql_list(FINAL)})"),
-        ),
+        Index("delivery_open", "destination", sqlite_where=text(f"state NOT IN ({sql_list(FINAL)})")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -124,10 +118,6 @@ class Delivery(SQLModel, table=True):
     destination: str
     recipient: str = ""
     action: str
-    order_key: str
-    """setId (or id) of what it carries: deliveries of one key to one destination and recipient are
-    ordered.
-    """
     state: str
     claimed_by: str | None = None
     """Token of the process that has it in hand."""
@@ -144,7 +134,10 @@ class Delivery(SQLModel, table=True):
 
 
 class DeliveryDocument(SQLModel, table=True):
-    """Which documents a delivery carries, in order."""
+    """Which documents a delivery carries, in order.
+
+    Deliveries to one destination and recipient that share a set (`set_key`) run one after the other.
+    """
 
     __tablename__ = "delivery_document"
 
@@ -152,6 +145,7 @@ class DeliveryDocument(SQLModel, table=True):
     position: int = Field(primary_key=True)
     document_id: int = Field(foreign_key="document.id")
     uid: str = Field(index=True)
+    set_key: str = Field(index=True)
 
 
 class ReportTo(SQLModel, table=True):

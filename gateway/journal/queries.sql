@@ -67,21 +67,30 @@ SELECT replaces_uid FROM document WHERE uid = :uid AND action <> 'delete' ORDER 
 
 -- === deliveries =====================================================================================================
 
--- name: open_delivery_of_order
-SELECT id, state FROM delivery
- WHERE destination = :destination AND recipient = :recipient AND order_key = :order_key
-   AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
- ORDER BY id LIMIT 1
+-- An unfinished delivery to the same mailbox or system that carries a version of the same set, before `before`.
+-- name: open_delivery_of_set
+SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.set_key = :set_key AND d.destination = :destination AND d.recipient = :recipient
+   AND d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded') AND d.id < :before
+ LIMIT 1
+
+-- name: held_deliveries_of_set
+SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.set_key = :set_key AND d.destination = :destination AND d.recipient = :recipient AND d.state = 'held'
+ ORDER BY d.id
+
+-- name: set_keys_of_delivery
+SELECT DISTINCT set_key FROM delivery_document WHERE delivery_id = :delivery_id
 
 -- name: insert_delivery
-INSERT INTO delivery (message_id, destination, recipient, action, order_key, state, attempts, due_at, expires_at, plan,
-                      code, label, created_at)
-VALUES (:message_id, :destination, :recipient, :action, :order_key, :state, 0, :now, :expires_at, :plan, '', '', :now)
+INSERT INTO delivery (message_id, destination, recipient, action, state, attempts, due_at, expires_at, plan, code,
+                      label, created_at)
+VALUES (:message_id, :destination, :recipient, :action, :state, 0, :now, :expires_at, :plan, '', '', :now)
 RETURNING id
 
 -- name: insert_delivery_document
-INSERT INTO delivery_document (delivery_id, position, document_id, uid)
-VALUES (:delivery_id, :position, :document_id, :uid)
+INSERT INTO delivery_document (delivery_id, position, document_id, uid, set_key)
+VALUES (:delivery_id, :position, :document_id, :uid, :set_key)
 
 -- Who carried this document there before. Submit and replace count as one: `deletion` is 0 or 1.
 -- name: earlier_deliveries
@@ -117,18 +126,24 @@ SELECT d.id, d.uid, d.sha256, d.size, d.replaces_uid
   FROM delivery_document dd JOIN document d ON d.id = dd.document_id
  WHERE dd.delivery_id = :delivery_id ORDER BY dd.position
 
--- name: delivered_there
-SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
- WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient AND d.state = 'succeeded'
-   AND d.action <> 'delete'
- LIMIT 1
+-- Deliveries of this version there: whether it succeeded, and whether an attempt may have happened unseen.
+-- name: deliveries_there
+SELECT d.state = 'succeeded' AS succeeded,
+       EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id AND a.outcome = 'uncertain') AS uncertain
+  FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+ WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient AND d.action <> 'delete'
+
+-- name: count_uncertain_attempts
+SELECT count(*) FROM attempt
+ WHERE delivery_id = :delivery_id AND outcome = 'uncertain' AND kind IN ('deliver', 'recovery')
 
 -- name: claimed_delivery
-SELECT state, order_key FROM delivery WHERE id = :delivery_id AND claimed_by = :token
+SELECT state FROM delivery WHERE id = :delivery_id AND claimed_by = :token
 
+-- The time that a configuration fault takes is given back to the delivery's lifetime.
 -- name: settle_delivery
 UPDATE delivery
-   SET state = :state, claimed_by = NULL, outcome = :outcome, code = :code, label = :label,
+   SET expires_at = expires_at + CASE :state WHEN 'suspended' THEN max(0, :now - due_at) ELSE 0 END, state = :state, claimed_by = NULL, outcome = :outcome, code = :code, label = :label,
        due_at = coalesce(:due_at, due_at), finished_at = :finished_at
  WHERE id = :delivery_id
 
@@ -148,7 +163,8 @@ SELECT id, attempts FROM delivery WHERE state = 'sending'
 UPDATE delivery SET state = 'uncertain', due_at = :now WHERE state = 'sending'
 
 -- name: suspended_becomes_ready
-UPDATE delivery SET state = 'ready', due_at = :now WHERE state = 'suspended'
+UPDATE delivery SET state = 'ready', expires_at = expires_at + max(0, :now - due_at), due_at = :now
+ WHERE state = 'suspended'
 
 -- name: free_all_claims
 UPDATE delivery SET claimed_by = NULL WHERE claimed_by IS NOT NULL
@@ -159,9 +175,14 @@ SELECT count(*) FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refus
 -- name: lengthen_lifetimes
 UPDATE delivery SET expires_at = expires_at + :seconds
  WHERE destination = :destination AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+   AND state <> 'suspended'
 
 -- name: resume_suspended
-UPDATE delivery SET state = 'ready', due_at = :now WHERE destination = :destination AND state = 'suspended'
+UPDATE delivery SET state = 'ready', expires_at = expires_at + max(0, :now - due_at), due_at = :now
+ WHERE destination = :destination AND state = 'suspended'
+
+-- name: open_destinations
+SELECT DISTINCT destination FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
 
 -- name: queue_depths
 SELECT destination, state, count(*) AS depth, min(created_at) AS oldest FROM delivery

@@ -21,14 +21,13 @@ from gateway.journal.sql import insert, run
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A final transaction to enqueue. `documents` are (row id, uid) pairs in order; `lifetime` in seconds."""
+    """A final transaction to enqueue. `documents` are (row id, uid, set key) in order; `lifetime` in seconds."""
 
     message_id: int
     destination: str
     recipient: str
     action: Action
-    order_key: str
-    documents: tuple[tuple[int, str], ...]
+    documents: tuple[tuple[int, str, str], ...]
     plan: bytes
     now: float
     lifetime: float
@@ -36,13 +35,8 @@ class NewDelivery:
 
 def enqueue(session: Session, new: NewDelivery) -> int:
     """Insert a delivery: `held` behind an unfinished one of the same order, else `ready`. Its row id."""
-    ahead = run(
-        session,
-        "open_delivery_of_order",
-        destination=new.destination,
-        recipient=new.recipient,
-        order_key=new.order_key,
-    ).first()
+    sets = {set_key for _row, _uid, set_key in new.documents}
+    ahead = any(_open(session, new.destination, new.recipient, set_key) for set_key in sets)
     delivery_id = insert(
         session,
         "insert_delivery",
@@ -50,13 +44,12 @@ def enqueue(session: Session, new: NewDelivery) -> int:
         destination=new.destination,
         recipient=new.recipient,
         action=new.action.value,
-        order_key=new.order_key,
-        state=(DeliveryState.READY if ahead is None else DeliveryState.HELD).value,
+        state=(DeliveryState.HELD if ahead else DeliveryState.READY).value,
         now=new.now,
         expires_at=new.now + new.lifetime,
         plan=new.plan,
     )
-    for position, (document_id, uid) in enumerate(new.documents):
+    for position, (document_id, uid, set_key) in enumerate(new.documents):
         run(
             session,
             "insert_delivery_document",
@@ -64,8 +57,22 @@ def enqueue(session: Session, new: NewDelivery) -> int:
             position=position,
             document_id=document_id,
             uid=uid,
+            set_key=set_key,
         )
     return delivery_id
+
+
+def _open(session: Session, destination: str, recipient: str, set_key: str, before: int = 2**62) -> bool:
+    """Is there an unfinished delivery of this set there, older than delivery `before`?"""
+    found = run(
+        session,
+        "open_delivery_of_set",
+        destination=destination,
+        recipient=recipient,
+        set_key=set_key,
+        before=before,
+    )
+    return found.first() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,8 @@ class Claimed:
     expires_at: float
     documents: tuple[ClaimedDocument, ...]
     predecessor: Predecessor
-    predecessor_uid: str
+    predecessor_uids: tuple[str, ...]
+    uncertain_attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +158,13 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
     for row in sorted(rows, key=lambda r: int(r.id)):
         documents = run(session, "documents_of_delivery", delivery_id=row.id).all()
         action = Action(row.action)
-        start = None
-        if documents and action is not Action.SUBMIT:
-            start = documents[0].uid if action is Action.DELETE else documents[0].replaces_uid
-        predecessor, predecessor_uid = _predecessor(session, destination, row.recipient, start)
+        named = (
+            []
+            if action is Action.SUBMIT
+            else [d.uid if action is Action.DELETE else d.replaces_uid for d in documents]
+        )
+        predecessor, predecessor_uids = _predecessors(session, destination, row.recipient, named)
+        uncertain = row.state == DeliveryState.UNCERTAIN
         claimed.append(
             Claimed(
                 id=row.id,
@@ -163,39 +174,59 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
                 action=action,
                 plan=row.plan,
                 attempt=row.attempts,
-                uncertain=row.state == DeliveryState.UNCERTAIN,
+                uncertain=uncertain,
                 expires_at=row.expires_at,
                 documents=tuple(ClaimedDocument(d.id, d.uid, d.sha256, d.size) for d in documents),
                 predecessor=predecessor,
-                predecessor_uid=predecessor_uid,
+                predecessor_uids=predecessor_uids,
+                uncertain_attempts=(
+                    run(session, "count_uncertain_attempts", delivery_id=row.id).scalar_one()
+                    if uncertain
+                    else 0
+                ),
             )
         )
     return Claim(claimed, next_due(session, destination))
 
 
-def _predecessor(
-    session: Session, destination: str, recipient: str, named: str | None
-) -> tuple[Predecessor, str]:
-    """What the journal knows, at this destination, of the version to replace or delete.
+def _predecessors(
+    session: Session, destination: str, recipient: str, named: Sequence[str | None]
+) -> tuple[Predecessor, tuple[str, ...]]:
+    """What the journal knows, at this destination, of the versions to replace or delete (one per document).
 
-    Walks back from the named version to the nearest one that was delivered there: V1 delivered, V2 failed, V3
-    replaces V1. A deletion starts from the document itself.
+    A mail with two documents has one answer: that of the document of which most is there.
     """
-    if not named:
-        return Predecessor.NONE, ""
+    found = [_predecessor(session, destination, recipient, uid) for uid in named if uid]
+    if not found:
+        return Predecessor.NONE, ()
+    rank = (Predecessor.DELIVERED, Predecessor.UNKNOWN, Predecessor.NOT_DELIVERED)
+    return min(found, key=lambda f: (rank.index(f[0]), not f[1]))
+
+
+def _predecessor(
+    session: Session, destination: str, recipient: str, named: str
+) -> tuple[Predecessor, tuple[str, ...]]:
+    """Walk back from the named version to the nearest one that was certainly delivered there.
+
+    On the way, versions whose delivery ended without an answer are kept: the destination may have them. V1
+    delivered, V2 refused: V3 replaces V1. A deletion starts from the document itself.
+    """
+    candidates: list[str] = []
     uid: str | None = named
     seen: set[str] = set()
     while uid and uid not in seen:
         seen.add(uid)
-        there = run(session, "delivered_there", uid=uid, destination=destination, recipient=recipient).first()
-        if there is not None:
-            return Predecessor.DELIVERED, uid
+        there = run(session, "deliveries_there", uid=uid, destination=destination, recipient=recipient).all()
+        if any(d.succeeded for d in there):
+            return Predecessor.DELIVERED, (*candidates, uid)
+        if any(d.uncertain for d in there):
+            candidates.append(uid)
         brought = run(session, "document_brought", uid=uid).first()
         if brought is None:
             # never brought here: a former gateway sent it, the destination knows
-            return Predecessor.UNKNOWN, uid
+            return Predecessor.UNKNOWN, (*candidates, uid)
         uid = brought.replaces_uid
-    return Predecessor.NOT_DELIVERED, named
+    return Predecessor.NOT_DELIVERED, tuple(candidates)
 
 
 def next_due(session: Session, destination: str) -> float | None:
@@ -232,21 +263,33 @@ def settle(
         code=outcome.code,
         label=outcome.label,
         due_at=due_at,
+        now=now,
         finished_at=now if final else None,
     )
     if final:
-        _release_next(session, claimed.destination, claimed.recipient, row.order_key, now)
+        _release(session, claimed.id, claimed.destination, claimed.recipient, now)
     return True
 
 
-def _release_next(session: Session, destination: str, recipient: str, order_key: str, now: float) -> None:
-    """The oldest open delivery of this order, if held, becomes ready."""
-    oldest = run(
-        session, "open_delivery_of_order", destination=destination, recipient=recipient, order_key=order_key
-    ).first()
-    if oldest is not None and oldest.state == DeliveryState.HELD:
-        move(DeliveryState.HELD, DeliveryState.READY)
-        run(session, "make_ready", delivery_id=oldest.id, now=now)
+def _release(session: Session, delivery_id: int, destination: str, recipient: str, now: float) -> None:
+    """Held deliveries that share a set with a finished one become ready, unless another one is before them."""
+    for set_key in run(session, "set_keys_of_delivery", delivery_id=delivery_id).scalars().all():
+        held = (
+            run(
+                session,
+                "held_deliveries_of_set",
+                destination=destination,
+                recipient=recipient,
+                set_key=set_key,
+            )
+            .scalars()
+            .all()
+        )
+        for held_id in held:
+            own = run(session, "set_keys_of_delivery", delivery_id=held_id).scalars().all()
+            if not any(_open(session, destination, recipient, key, held_id) for key in own):
+                move(DeliveryState.HELD, DeliveryState.READY)
+                run(session, "make_ready", delivery_id=held_id, now=now)
 
 
 def add_attempt(
@@ -309,6 +352,11 @@ def resume_suspended(session: Session, destination: str, now: float, open_for: f
     run(session, "lengthen_lifetimes", destination=destination, seconds=open_for)
     move(DeliveryState.SUSPENDED, DeliveryState.READY)
     return run(session, "resume_suspended", destination=destination, now=now).rowcount
+
+
+def open_destinations(session: Session) -> Sequence[str]:
+    """Destinations that have unfinished deliveries."""
+    return run(session, "open_destinations").scalars().all()
 
 
 @dataclass(frozen=True, slots=True)

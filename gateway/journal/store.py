@@ -226,7 +226,8 @@ class Journal:
                 for job in group:
                     done.append((job, *_apply(session, job.operation)))
                 session.commit()
-        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+        except Exception as e:
+            # whatever it is, nobody may be left waiting and the thread must go on
             log.error("journal commit failed: %s", type(e).__name__)
             fault = JournalUnavailable(f"the journal could not commit ({type(e).__name__})")
             done = [(job, None, fault) for job in group]
@@ -277,7 +278,9 @@ def _settle(items: list[tuple[_Job, Any, BaseException | None]]) -> None:
 def _exclusive_lock(path: Path) -> int:
     """A lock that dies with the process; the file descriptor to close."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # patients' documents: the file (and the WAL that SQLite makes after it) is its owner's alone
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise ConfigurationFault(f"journal folder of {path.name}: {e.strerror}") from e

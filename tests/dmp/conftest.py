@@ -84,7 +84,7 @@ class Dpi:
         action: Action = Action.SUBMIT,
         predecessor: Predecessor = Predecessor.NONE,
         attempt: int = 1,
-        predecessor_uid: str = "",
+        predecessor_uids: tuple[str, ...] = (),
         sent: Transmission | None = None,
     ) -> DeliveryJob:
         now = datetime.now(UTC)
@@ -93,7 +93,7 @@ class Dpi:
         )
         assert isinstance(verdict, Accepted), verdict
         (planned,) = verdict.deliveries
-        return self.of(planned, document, action, predecessor, attempt, predecessor_uid)
+        return self.of(planned, document, action, predecessor, attempt, predecessor_uids)
 
     def of(
         self,
@@ -102,7 +102,7 @@ class Dpi:
         action: Action,
         predecessor: Predecessor,
         attempt: int,
-        predecessor_uid: str = "",
+        predecessor_uids: tuple[str, ...] = (),
     ) -> DeliveryJob:
         self.number += 1
         return DeliveryJob(
@@ -114,7 +114,7 @@ class Dpi:
             documents=(Stored(document.content, document.uid),),
             attempt=attempt,
             predecessor=predecessor,
-            predecessor_uid=predecessor_uid,
+            predecessor_uids=predecessor_uids,
             now=datetime.now(UTC),
         )
 

@@ -89,7 +89,7 @@ async def test_v3_replaces_the_version_that_was_delivered(
         version=3,
         related=(RelatedDocument("RPLC", InstanceId(V2)),),
     )
-    job = await dpi.job(v3, Action.REPLACE, Predecessor.DELIVERED, predecessor_uid=V1)
+    job = await dpi.job(v3, Action.REPLACE, Predecessor.DELIVERED, predecessor_uids=(V1,))
     assert told(await connector.deliver(job)) == (OutcomeClass.SUCCESS, "")
     assert simulator.documents[V1].status == "Deprecated"
 

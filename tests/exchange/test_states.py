@@ -103,8 +103,22 @@ async def test_the_database_refuses_a_state_that_the_table_does_not_have(tmp_pat
         await journal.close()
 
 
-def claimed(*, uncertain: bool, expires_at: float = 100.0) -> Claimed:
-    return Claimed(1, 1, "dmp", "", Action.SUBMIT, b"", 1, uncertain, expires_at, (), Predecessor.NONE, "")
+def claimed(*, uncertain: bool, expires_at: float = 100.0, attempt: int = 9) -> Claimed:
+    return Claimed(
+        id=1,
+        message_id=1,
+        destination="dmp",
+        recipient="",
+        action=Action.SUBMIT,
+        plan=b"",
+        attempt=attempt,
+        uncertain=uncertain,
+        expires_at=expires_at,
+        documents=(),
+        predecessor=Predecessor.NONE,
+        predecessor_uids=(),
+        uncertain_attempts=0,
+    )
 
 
 @pytest.mark.parametrize("uncertain", [False, True])
@@ -139,3 +153,18 @@ def test_circuit_opens_once_probes_and_says_how_long_it_was_open() -> None:
     assert circuit.close(200) == 100
     assert circuit.close(201) is None
     assert circuit.allowance(202, 4) == 4
+
+
+def test_a_second_round_of_uncertainty_waits() -> None:
+    """Sent, unknown, looked up, sent again at once; the next rounds back off (an operator that takes a mail and then
+    cuts must not be sent it in a loop)."""
+    sent, looked = OutcomeClass.UNCERTAIN, OutcomeClass.TRANSIENT
+    assert after_attempt(claimed(uncertain=False, attempt=1), sent, 0, 7.0).delay == 0
+    assert after_attempt(claimed(uncertain=True, attempt=2), looked, 0, 7.0).delay == 0
+    assert after_attempt(claimed(uncertain=False, attempt=3), sent, 0, 7.0).delay == 7.0
+    assert after_attempt(claimed(uncertain=True, attempt=4), looked, 0, 7.0).delay == 7.0
+
+
+def test_a_delivery_that_waited_for_others_has_its_attempts_before_it_expires() -> None:
+    first = after_attempt(claimed(uncertain=False, attempt=1), OutcomeClass.TRANSIENT, 1000.0, 1.0)
+    assert first.state is DeliveryState.READY
