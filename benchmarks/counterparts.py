@@ -6,38 +6,21 @@ Writes `DIR/gateway.toml`, with which a gateway talks to them, prints `ready`, r
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from connectors.simulator_port import Simulator
+from connectors.simulator_port import Simulator, toml_table
 
 GROUP = "segur_gateway.simulators"
-
-
-def toml_value(value: Any) -> str:
-    """A TOML value (inline)."""
-    if isinstance(value, dict):
-        inner = ", ".join(
-            f"{json.dumps(str(k))} = {toml_value(v)}" for k, v in value.items() if v is not None
-        )
-        return "{" + inner + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml_value(v) for v in value) + "]"
-    if isinstance(value, bool | int | float | str):
-        return json.dumps(value)
-    return json.dumps(str(value))
 
 
 def settings_text(tables: dict[str, dict[str, Any]]) -> str:
     """The settings file of a gateway on free ports, with these connector tables."""
     lines = ["[listener]", "port = 0", "[web]", "port = 0", "[log]", 'level = "ERROR"', "[journal]"]
     lines.append('path = "journal.sqlite"')
-    for name, table in tables.items():
-        lines.append(f"[connectors.{name}]")
-        lines.extend(f"{k} = {toml_value(v)}" for k, v in table.items() if v is not None)
+    lines.extend(toml_table(name, table) for name, table in tables.items())
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from gateway import __version__, logs
-from gateway.errors import ConfigurationFault, GatewayError
+from gateway.errors import ConfigurationFault, EnvironmentFault, GatewayError
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
 from gateway.settings import load_settings
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="segur-gateway", description="Open Ségur DPI/PFI gateway.")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the gateway")
     run.add_argument("--config", type=Path, help="settings file (TOML)")
@@ -113,58 +114,37 @@ async def _run(config: Path | None) -> int:
 
 
 def _check_config(config: Path | None) -> int:
-    from gateway.app import find_connectors, make_rulebook
+    """Every stage is looked at whatever the others said; one line for each fault."""
+    from gateway.check import check
 
-    wrong = []
-    try:
-        settings, base_dir = load_settings(config)
-    except ConfigurationFault as e:
-        print(f"segur-gateway: {e}", file=sys.stderr)
-        return 2
-    connectors = {}
-    try:
-        connectors = find_connectors(settings, base_dir)
-        make_rulebook(settings, connectors)
-    except ConfigurationFault as e:
-        wrong.append(str(e))
-
-    async def start_all() -> None:
-        for connector in connectors.values():
-            try:
-                await connector.start()
-            except ConfigurationFault as e:
-                wrong.append(str(e))
-            else:
-                await connector.stop()
-
-    asyncio.run(start_all())
-    if settings.listener.tls is not None:
-        from gateway.listener import server_context
-
-        try:
-            server_context(settings.listener.tls, base_dir)
-        except ConfigurationFault as e:
-            wrong.append(str(e))
-    for sentence in wrong:
-        print(f"segur-gateway: {sentence}", file=sys.stderr)
+    wrong, warnings, summary = check(config)
+    for line in (*wrong, *warnings):
+        print(f"segur-gateway: {line}", file=sys.stderr)
     if not wrong:
-        print(
-            f"settings are good; connectors: {', '.join(connectors) or 'none'}; preset {settings.conformance}"
-        )
+        print(summary)
     return 2 if wrong else 0
 
 
 async def _send(args: argparse.Namespace) -> int:
     try:
         payload = args.file.read_bytes()
+        tls = None
+        if args.ca or args.certificate:
+            tls = ssl.create_default_context(cafile=str(args.ca) if args.ca else None)
+            if args.certificate:
+                tls.load_cert_chain(args.certificate, args.key)
+    except ssl.SSLError as e:
+        raise ConfigurationFault(f"certificate or key: {e.reason or 'cannot be used together'}") from e
     except OSError as e:
-        raise ConfigurationFault(f"{args.file}: {e.strerror}") from e
-    tls = None
-    if args.ca or args.certificate:
-        tls = ssl.create_default_context(cafile=str(args.ca) if args.ca else None)
-        if args.certificate:
-            tls.load_cert_chain(args.certificate, args.key)
-    answer = await send(args.host, args.port, payload, tls=tls, timeout=args.timeout)
+        raise ConfigurationFault(f"{e.filename or args.ca or args.certificate}: {e.strerror}") from e
+    if b"MSH" not in payload[:16]:
+        raise ConfigurationFault(f"{args.file}: not an ER7 message (it does not begin with MSH)")
+    try:
+        answer = await send(args.host, args.port, payload, tls=tls, timeout=args.timeout)
+    except EnvironmentFault as e:
+        raise EnvironmentFault(f"{args.host}:{args.port}: {e}") from e
+    except OverflowError as e:
+        raise ConfigurationFault(f"port {args.port}: not a port") from e
     print(ack_in_words(answer))
     if args.raw:
         print(answer.decode("utf-8", "replace").replace("\r", "\n"))

@@ -9,14 +9,16 @@ not succeed, or an expected ZAM does not come back in time.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import socket
+import sys
+import tempfile
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from connectors.simulator_port import Simulator
+from connectors.simulator_port import HISTORY_EVERY, Simulator, print_history
 from gateway import logs, views
 from gateway.app import Gateway
 from gateway.cli import SIMULATOR_GROUP, ack_in_words
@@ -39,8 +41,13 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
         payload = as_wire(message.read_bytes())
     except OSError as e:
         raise ConfigurationFault(f"{message}: {e.strerror}") from e
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    # a folder of its own for each run: beside another one that may be running, and gone with it
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=directory) as own:
+        return await _demo(Path(own).resolve(), message.name, payload, mllp_port, web_port, once)
+
+
+async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_port: int, once: bool) -> int:
     # the official samples (SEGUR_CONFORMANCE=interop) need a counterpart that is as tolerant as that preset
     conformance = Settings().conformance
     simulators: dict[str, Simulator] = {}
@@ -48,12 +55,15 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
     gateway: Gateway | None = None
+    events: list[asyncio.Task[None]] = []
     try:
         for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
             options = {"strict": conformance == "production"} if entry.name == "dmp" else {}
             simulator: Simulator = entry.load().create(directory / entry.name, **options)
             await simulator.start()
             simulators[entry.name] = simulator
+            told = partial(_say_event, entry.name)
+            events.append(asyncio.create_task(print_history(simulator, told)))
             _say(f"simulateur {entry.name.upper():4} : {simulator.address()}")
         settings = Settings(
             listener={"port": _free(mllp_port)},
@@ -61,32 +71,32 @@ async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, on
             journal={"path": "journal.sqlite"},
             connectors={name: s.connector_settings() for name, s in simulators.items()},
         )
-        gateway = Gateway(settings, directory.resolve())
+        gateway = Gateway(settings, directory)
         await gateway.start()
         _say(f"passerelle      : mllp://{LOOPBACK}:{gateway.mllp_port}")
-        _say(f"envoi de {message.name} ({len(payload)} octets)…")
+        _say(f"envoi de {name} ({len(payload)} octets)…")
         answer = await send(LOOPBACK, gateway.mllp_port, payload)
         print(ack_in_words(answer), flush=True)
         good = acknowledgement.read(answer).code == "AA"
         if good:
             good = await _follow(gateway, Message.parse(payload).control_id)
-        for name, running in simulators.items():
-            for line in running.history():
-                _say(f"[{name}] {line}")
+        await asyncio.sleep(2 * HISTORY_EVERY)  # let what the simulators saw be said
         _say(
             "tout est arrivé, les accusés métier (ZAM) sont revenus au DPI"
             if good
             else "la démonstration a échoué"
         )
+        _say(f"dossier         : {directory} (effacé à l'arrêt)")
         page = f"http://{LOOPBACK}:{gateway.web_port}/"
         _say(f"page web        : {page}    API : {page}api/v1/messages/{Message.parse(payload).control_id}")
         if not once:
-            _say(
-                f"un autre message : segur-gateway send FICHIER --port {gateway.mllp_port}   (Ctrl-C pour arrêter)"
-            )
+            command = f"{Path(sys.argv[0])} send FICHIER --port {gateway.mllp_port}"
+            _say(f"autre message   : {command}   (Ctrl-C pour arrêter)")
             await stop.wait()
         return 0 if good else 1
     finally:
+        for task in events:
+            task.cancel()
         if gateway is not None:
             await gateway.stop()
         for running in simulators.values():
@@ -124,6 +134,10 @@ def _free(port: int) -> int:
             _say(f"le port {port} est pris : un port libre est utilisé à la place")
             return 0
     return port
+
+
+def _say_event(name: str, line: str) -> None:
+    _say(f"[{name}] {line}")
 
 
 def _say(line: str) -> None:

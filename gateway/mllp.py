@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,8 +34,8 @@ class Phase(StrEnum):
 class ExchangeFault(EnvironmentFault):
     """The exchange ended without an answer. `timed_out` tells a deadline from a broken connection."""
 
-    def __init__(self, phase: Phase, *, timed_out: bool, certificate: bool = False) -> None:
-        super().__init__(f"MLLP {phase}: {'timeout' if timed_out else 'connection lost'}")
+    def __init__(self, phase: Phase, *, timed_out: bool, certificate: bool = False, why: str = "") -> None:
+        super().__init__(f"MLLP {phase}: {'timeout' if timed_out else why or 'connection lost'}")
         self.phase = phase
         self.timed_out = timed_out
         self.certificate = certificate
@@ -100,9 +101,10 @@ async def exchange(
     except TimeoutError:
         raise ExchangeFault(phase, timed_out=True) from None
     except ssl.SSLError as e:
-        raise ExchangeFault(phase, timed_out=False, certificate=_about_trust(e)) from e
+        why = "certificate not accepted" if _about_trust(e) else "TLS failed (does the other side speak TLS?)"
+        raise ExchangeFault(phase, timed_out=False, certificate=_about_trust(e), why=why) from e
     except (OSError, EOFError) as e:
-        raise ExchangeFault(phase, timed_out=False) from e
+        raise ExchangeFault(phase, timed_out=False, why=_reason(e)) from e
     finally:
         if writer is not None:
             # the answer is here or nobody wants it any more: nothing is worth waiting for
@@ -124,6 +126,16 @@ async def _first_frame(reader: asyncio.StreamReader, max_size: int) -> bytes:
             return frames[0]
         if received > max_size + 16:
             raise FramingError("no MLLP frame in the answer")
+
+
+def _reason(fault: OSError | EOFError) -> str:
+    if isinstance(fault, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(fault, socket.gaierror):
+        return "unknown host"
+    if isinstance(fault, EOFError):
+        return "closed without an answer (not an MLLP port, or TLS, or the message has no readable MSH)"
+    return ""
 
 
 def _about_trust(fault: ssl.SSLError) -> bool:

@@ -121,7 +121,21 @@ class Intake:
         except Exception as e:
             log.error("intake failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
             ack = self._unstored(message, "EXC-INTERNAL", correlation)
-        self._telemetry.acknowledged(message.type, message.event, code, self._clock.now() - started)
+        seconds = self._clock.now() - started
+        self._telemetry.acknowledged(message.type, message.event, code, seconds)
+        log.log(
+            logging.INFO if code == "AA" else logging.WARNING,
+            "%s to message %s %s^%s of %s: %d bytes, %.0f ms, rules %s (%s)",
+            code,
+            _stored(message.control_id) or "without MSH-10",
+            _stored(message.type),
+            _stored(message.event),
+            _sender(message),
+            len(raw),
+            1000 * seconds,
+            _rules_of(ack) if code != "AA" else "-",
+            correlation,
+        )
         return ack
 
     async def answer_unanswered(self) -> int:
@@ -348,6 +362,11 @@ class Intake:
 def _sender(message: Message) -> str:
     """Who sends, as a key: `application|facility`."""
     return _stored(f"{message.sending_application}|{message.sending_facility}")
+
+
+def _rules_of(ack: bytes) -> str:
+    """Rule ids (ERR-7) of an ACK, for the log."""
+    return ",".join(e.diagnostic or e.err3 for e in acknowledgement.read(ack).errors) or "-"
 
 
 def _stored(text: str) -> str:

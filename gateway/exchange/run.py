@@ -210,13 +210,18 @@ class DeliveryRunner:
                 operation = settle
         if following.state in FINAL:
             self._telemetry.deliveries.labels(claimed.destination, following.state.value).inc()
-        log.info(
-            "delivery %d to %s: attempt %d %s, now %s",
+        again = "" if following.delay is None else f", again in {following.delay:.0f} s"
+        log.log(
+            logging.INFO if outcome.outcome is OutcomeClass.SUCCESS else logging.WARNING,
+            "delivery %d to %s of message %s: attempt %d %s %s, now %s%s",
             claimed.id,
             claimed.destination,
+            claimed.control_id,
             claimed.attempt,
             outcome.outcome.value,
+            outcome.code,
             following.state.value,
+            again,
         )
         return wake
 

@@ -115,7 +115,8 @@ UPDATE delivery
                WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended')
                  AND claimed_by IS NULL AND due_at <= :now
                ORDER BY due_at, id LIMIT :limit)
-RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at
+RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at,
+          (SELECT control_id FROM message WHERE message.id = delivery.message_id) AS control_id
 
 -- name: next_due_delivery
 SELECT min(due_at) FROM delivery

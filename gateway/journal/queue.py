@@ -128,6 +128,8 @@ class Claimed:
 
     id: int
     message_id: int
+    control_id: str
+    """MSH-10 of the message that brought it."""
     destination: str
     recipient: str
     action: Action
@@ -169,6 +171,7 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
             Claimed(
                 id=row.id,
                 message_id=row.message_id,
+                control_id=row.control_id,
                 destination=row.destination,
                 recipient=row.recipient,
                 action=action,

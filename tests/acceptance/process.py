@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks.counterparts import toml_value
 from connectors.dmp import simulator as dmp_simulator
 from connectors.dpi import simulator as dpi_simulator
 from connectors.mss import simulator as mss_simulator
+from connectors.simulator_port import toml_table
 from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.mllp import send
 
@@ -59,9 +59,7 @@ class GatewayProcess:
             '[journal]\npath = "journal.sqlite"',
             "[engine.retry]\nfirst = 0.1\nlongest = 0.5\ncircuit_probe = 0.5",
         ]
-        for name, table in tables.items():
-            lines.append(f"[connectors.{name}]")
-            lines.extend(f"{k} = {toml_value(v)}" for k, v in table.items() if v is not None)
+        lines.extend(toml_table(name, table) for name, table in tables.items())
         (directory / "gateway.toml").write_text("\n".join(lines), encoding="utf-8")
 
     async def start(self, kill_at: str = "") -> None:

@@ -6,6 +6,10 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
+from connectors.dmp import simulator as dmp_simulator
+from gateway.cli import main
 from gateway.exchange.telemetry import Telemetry
 from gateway.rules import CORE_TABLES, read_rules
 
@@ -20,6 +24,18 @@ def test_the_settings_page_is_fresh() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == module.text(), (
         "run: python docs/make_settings.py"
     )
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == module.rules_text(), (
+        "run: python docs/make_settings.py"
+    )
+
+
+def test_the_example_of_settings_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the files that the stand-alone simulators make, it passes `check-config` as it is."""
+    dmp_simulator.create(tmp_path / "var" / "simulator-dmp")
+    example = tmp_path / "gateway.toml"
+    example.write_text((ROOT / "docs" / "gateway.example.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["check-config", "--config", str(example)]) == 0, capsys.readouterr().err
+    assert "connectors: dmp, mss, dpi" in capsys.readouterr().out
 
 
 def test_links_of_the_readme_and_the_docs_lead_somewhere() -> None:

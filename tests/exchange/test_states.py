@@ -107,6 +107,7 @@ def claimed(*, uncertain: bool, expires_at: float = 100.0, attempt: int = 9) -> 
     return Claimed(
         id=1,
         message_id=1,
+        control_id="M1",
         destination="dmp",
         recipient="",
         action=Action.SUBMIT,

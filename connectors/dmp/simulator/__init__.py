@@ -7,9 +7,6 @@ Purpose: entry point `segur_gateway.simulators`: dmp. `create(directory, **optio
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 from connectors.dmp.simulator.faults import Fault
 from connectors.dmp.simulator.registry import StoredEntry
 from connectors.dmp.simulator.server import DmpSimulator, Event
+from connectors.simulator_port import serve
 
 __all__ = ["DmpSimulator", "Event", "Fault", "StoredEntry", "create", "main"]
 
@@ -24,27 +22,6 @@ __all__ = ["DmpSimulator", "Event", "Fault", "StoredEntry", "create", "main"]
 def create(directory: Path, **options: Any) -> DmpSimulator:
     """A simulator whose files (PKI, kept documents) stand in `directory`."""
     return DmpSimulator(Path(directory), **options)
-
-
-def _toml(table: dict[str, Any]) -> str:
-    """The settings as TOML (JSON strings and lists of strings are TOML too)."""
-    flat = {k: v for k, v in table.items() if not isinstance(v, dict)}
-    nested = {k: v for k, v in table.items() if isinstance(v, dict) and v}
-    lines = ["[connectors.dmp]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in flat.items())]
-    for name, values in nested.items():
-        lines.append(f"[connectors.dmp.{name}]")
-        lines += [f"{json.dumps(k)} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()]
-    return "\n".join(lines)
-
-
-async def _serve(simulator: DmpSimulator) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
-    async with simulator.running():
-        print(f"# Simulateur DMP : {simulator.address()}", flush=True)
-        print(_toml(simulator.connector_settings()), flush=True)
-        await stop.wait()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep-files", action="store_true", help="garder aussi les documents en fichiers")
     values = parser.parse_args(argv)
     options: dict[str, Any] = {"structure": values.structure} if values.structure else {}
-    try:
-        simulator = create(
+    return serve(
+        "Simulateur DMP",
+        lambda: create(
             values.directory,
             host=values.host,
             port=values.port,
@@ -70,9 +48,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             keep_files=values.keep_files,
             strict=not values.lenient,
             **options,
-        )
-        asyncio.run(_serve(simulator))
-    except OSError as e:
-        print(f"simulateur DMP : {e.strerror}", flush=True)
-        return 1
-    return 0
+        ),
+    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from connectors.simulator_port import serve
 from gateway.errors import BadInput, FramingError
 from gateway.hl7.acknowledgement import build
 from gateway.hl7.framing import FrameDecoder, encode
@@ -93,6 +95,7 @@ class DpiSimulator:
         self._keep = keep
         self._plan: deque[Verdict] = deque()
         self._history: list[str] = []
+        self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._dialogues: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Condition()
@@ -177,7 +180,7 @@ class DpiSimulator:
         """The answer to a message: b"" for silence, None to cut."""
         verdict = self._plan.popleft() if self._plan else Verdict.AA
         now = datetime.now(UTC)
-        number = len(self.received) + 1
+        number = next(self._numbers)  # before any await: two messages at once are two files
         try:
             message = Message.parse(payload)
         except BadInput:
@@ -232,23 +235,11 @@ def create(directory: Path, **options: Any) -> DpiSimulator:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run alone until interrupted: `segur-gateway simulator dpi`."""
-    parser = argparse.ArgumentParser(prog="simulator dpi", description="DPI simulé (MLLP)")
+    parser = argparse.ArgumentParser(prog="segur-gateway simulator dpi", description="DPI simulé (MLLP)")
     parser.add_argument("--directory", type=Path, default=Path("var/simulator-dpi"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=2576)
     options = vars(parser.parse_args(argv))
 
-    async def run() -> None:
-        simulator = create(options.pop("directory"), keep=True, **options)
-        await simulator.start()
-        print(f"DPI simulé : {simulator.address()}", flush=True)
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await simulator.stop()
-
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        pass
-    return 0
+    directory = options.pop("directory")
+    return serve("DPI simulé", lambda: create(directory, keep=True, **options))

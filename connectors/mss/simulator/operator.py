@@ -28,6 +28,7 @@ from typing import Any, cast
 
 from connectors.mss.simulator.pki import make_pki
 from connectors.mss.simulator.server import DsnEnvelope, DsnSmtp, silence
+from connectors.simulator_port import serve
 
 USER = "passerelle"
 PASSWORD = "mot-de-passe-de-test"  # noqa: S105  # of the simulator, on loopback
@@ -248,10 +249,11 @@ class OperatorSimulator:
                 envelope.rcpt_dsn.get(recipient, {}),
             )
             self.mails.append(mail)
+            number = len(self.mails)
             box = f"…@{recipient.rpartition('@')[2]}"
             self._history.append(f"courriel n° {len(self.mails)} pour {box} gardé ({len(raw)} octets)")
             if self._keep:
-                await asyncio.to_thread(self._write, len(self.mails), raw)
+                await asyncio.to_thread(self._write, number, raw)
         if verdict is Verdict.CUT_AFTER:
             await server.vanish()
         if verdict is Verdict.SILENT:
@@ -303,7 +305,9 @@ def create(directory: Path, **options: Any) -> OperatorSimulator:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run alone until interrupted: `segur-gateway simulator mss`."""
-    parser = argparse.ArgumentParser(prog="simulator mss", description="Opérateur MSSanté simulé (SMTP)")
+    parser = argparse.ArgumentParser(
+        prog="segur-gateway simulator mss", description="Opérateur MSSanté simulé (SMTP)"
+    )
     parser.add_argument("--directory", type=Path, default=Path("var/simulator-mss"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=2525)
@@ -312,17 +316,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-dsn", dest="dsn", action="store_false")
     options = vars(parser.parse_args(argv))
 
-    async def run() -> None:
-        simulator = create(options.pop("directory"), keep=True, **options)
-        await simulator.start()
-        print(f"Opérateur MSSanté simulé : {simulator.address()}", flush=True)
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await simulator.stop()
-
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        pass
-    return 0
+    directory = options.pop("directory")
+    return serve("Opérateur MSSanté simulé", lambda: create(directory, keep=True, **options))

@@ -1,0 +1,105 @@
+"""`segur-gateway check-config`: everything that is wrong with the settings, in one go, before anything starts.
+
+Guarantee: each stage is looked at whatever the others said. Nothing is opened but files; no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from connectors.port import Connector, ConnectorContext
+from gateway import __version__
+from gateway.app import CONNECTOR_GROUP, make_rulebook
+from gateway.errors import ConfigurationFault
+from gateway.listener import server_context
+from gateway.settings import ListenerTls, Settings, load_settings
+
+OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
+"""Variables with our prefix that are no settings (tests)."""
+
+
+def check(config: Path | None) -> tuple[list[str], list[str], str]:
+    """(faults, warnings, one line that sums good settings up)."""
+    wrong: list[str] = []
+    table: dict[str, Any] = {}
+    settings = Settings.model_construct()
+    base = config.resolve().parent if config is not None else Path.cwd()
+    if config is not None:
+        try:
+            table = tomllib.loads(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            return [f"{config}: {e}"], [], ""
+    try:
+        settings, base = load_settings(config)
+    except ConfigurationFault as e:
+        wrong.extend(_lines(e))
+    connectors = _connectors(table.get("connectors", {}), base, wrong)
+    try:
+        make_rulebook(settings, connectors)
+    except ConfigurationFault as e:
+        wrong.extend(_lines(e))
+    asyncio.run(_start(connectors, wrong))
+    if settings.listener.tls is not None:
+        _tls(settings.listener.tls, base, wrong)
+    folder = (base / settings.journal.path).parent
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        wrong.append(f"journal.path: {existing} cannot be written")
+    warnings = [
+        f"environment: {name} is not a setting"
+        for name in sorted(os.environ)
+        if name.startswith("SEGUR_")
+        and name not in OWN_VARIABLES
+        and name.removeprefix("SEGUR_").split("__")[0].lower() not in Settings.model_fields
+    ]
+    if "dpi" not in connectors and "dpi" not in table.get("connectors", {}):
+        warnings.append("no [connectors.dpi]: no ZAM will go back to the DPI")
+    names = ", ".join(connectors) or "none"
+    return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
+
+
+def _connectors(tables: Any, base: Path, wrong: list[str]) -> dict[str, Connector]:
+    known = {e.name: e for e in entry_points(group=CONNECTOR_GROUP)}
+    found: dict[str, Connector] = {}
+    for name, own in tables.items() if isinstance(tables, dict) else ():
+        if name not in known:
+            wrong.append(f"connectors.{name}: no such connector (known: {', '.join(sorted(known))})")
+            continue
+        try:
+            found[name] = known[name].load()(ConnectorContext(own, base, __version__))
+        except ConfigurationFault as e:
+            wrong.extend(_lines(e))
+    return found
+
+
+async def _start(connectors: dict[str, Connector], wrong: list[str]) -> None:
+    for name, connector in connectors.items():
+        try:
+            await connector.start()
+        except ConfigurationFault as e:
+            wrong.extend(f"connectors.{name}: {line}" for line in _lines(e))
+        else:
+            await connector.stop()
+
+
+def _tls(tls: ListenerTls, base: Path, wrong: list[str]) -> None:
+    missing = [
+        p for p in (tls.certificate, tls.key, tls.client_ca) if p is not None and not (base / p).is_file()
+    ]
+    wrong.extend(f"listener.tls: {base / p} is not there" for p in missing)
+    if not missing:
+        try:
+            server_context(tls, base)
+        except ConfigurationFault as e:
+            wrong.extend(_lines(e))
+
+
+def _lines(fault: ConfigurationFault) -> list[str]:
+    """One line for each fault of a sentence that lists several."""
+    table, _, rest = str(fault).partition(": ")
+    return [f"{table}: {part}" for part in rest.split("; ")] if rest else [table]
