@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 QUIET = 0.01
 """Seconds without any message being answered that count as quiet."""
-LONGEST_WAIT = 0.2
+LONGEST_WAIT = 0.5
 
 
 class Pressure:

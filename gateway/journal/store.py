@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlmodel import Session, SQLModel, create_engine
 
@@ -42,12 +42,6 @@ log = logging.getLogger("gateway.journal")
 MAX_GROUP = 64
 """Operations in one commit at most: bounds how long the first one waits for the last."""
 READERS = 4
-CHECKPOINT_EVERY = 0.5
-"""Seconds between looks at the WAL's size."""
-CHECKPOINT_BYTES = 16_000_000
-"""A WAL of that size is copied into the database, beside the writer."""
-WAL_LIMIT = 256_000_000
-"""A WAL of that size (readers or a heavy load kept it from starting again) is emptied by the writer itself."""
 
 
 @dataclass(slots=True)
@@ -72,9 +66,6 @@ class Journal:
         self._prepare_schema()
         self._thread = threading.Thread(target=self._run, name="journal-write", daemon=True)
         self._thread.start()
-        self._stopping = threading.Event()
-        self._checkpointer = threading.Thread(target=self._checkpoint, name="journal-checkpoint", daemon=True)
-        self._checkpointer.start()
 
     @classmethod
     async def open(cls, path: Path, settings: JournalSettings | None = None) -> Journal:
@@ -109,9 +100,7 @@ class Journal:
             return
         self._closed = True
         self._queue.put(None)
-        self._stopping.set()
         await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._checkpointer.join)
         await asyncio.to_thread(self._dispose)
 
     # --- inside ---------------------------------------------------------------------------------------------
@@ -137,8 +126,6 @@ class Journal:
                 f"busy_timeout = {self._settings.busy_timeout_ms}",
                 "foreign_keys = ON",
                 "temp_store = MEMORY",
-                # not by whoever commits: copying 16 MB back would be in the way of an ACK (see `_checkpoint`)
-                "wal_autocheckpoint = 0",
             ):
                 connection.execute(f"PRAGMA {pragma}")
 
@@ -190,33 +177,6 @@ class Journal:
                     break
             if group:
                 self._commit(group)
-                if self._wal_bytes() > WAL_LIMIT:
-                    self._empty_wal()
-
-    def _checkpoint(self) -> None:
-        """The checkpoint thread: copy the WAL into the database without ever blocking the writer."""
-        while not self._stopping.wait(CHECKPOINT_EVERY):
-            if self._wal_bytes() < CHECKPOINT_BYTES:
-                continue
-            try:
-                with self._read_engine.connect() as c:
-                    # the driver's own connection: a checkpoint cannot run inside a transaction
-                    c.connection.driver_connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()  # type: ignore[union-attr] # open
-            except (SQLAlchemyError, sqlite3.Error) as e:
-                log.error("journal checkpoint failed: %s", type(e).__name__)
-
-    def _empty_wal(self) -> None:
-        try:
-            with self._write_engine.connect() as c:
-                c.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # type: ignore[union-attr] # open
-        except (SQLAlchemyError, sqlite3.Error) as e:
-            log.error("journal checkpoint failed: %s", type(e).__name__)
-
-    def _wal_bytes(self) -> int:
-        try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except OSError:
-            return 0
 
     def _commit(self, group: list[_Job]) -> None:
         done: list[tuple[_Job, Any, BaseException | None]] = []
