@@ -42,7 +42,7 @@ from gateway.errors import ConfigurationFault, GatewayBug
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
 
-_INLINE = 1_000_000
+_INLINE = 500_000
 """Documents up to this many bytes in all are prepared in the event loop (2 ms); above, in a thread."""
 
 

@@ -73,8 +73,7 @@ def attachments(plan: MailPlan, contents: list[bytes], *, first: bool) -> list[m
     return made
 
 
-# --- recipients
-# -----------------------------------------------------------------------------------------------
+# --- recipients ------------------------------------------------------------------------------------------
 
 
 def _recipients(
@@ -113,8 +112,7 @@ def _recipients(
     return kept
 
 
-# --- documents
-# ------------------------------------------------------------------------------------------------
+# --- documents -------------------------------------------------------------------------------------------
 
 
 def _draft(preparation: Preparation, settings: MssSettings, findings: Findings) -> _Draft | None:
@@ -194,8 +192,7 @@ def _pdf(document: Document, place: Place, findings: Findings) -> tuple[PdfCopy,
         return PdfCopy.NONE, 0
 
 
-# --- plans
-# ----------------------------------------------------------------------------------------------------
+# --- plans ----------------------------------------------------------------------------------------------------
 
 
 def _plan(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ from gateway.journal.store import Journal
 from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
 
-_THREADS = ThreadPoolExecutor(4, thread_name_prefix="intake")
+_THREADS = ThreadPoolExecutor(min(4, os.cpu_count() or 2), thread_name_prefix="intake")
 """The intake's own: name look-ups and mails being built use the loop's, and must not be in the way of an ACK."""
 P = ParamSpec("P")
 T = TypeVar("T")
