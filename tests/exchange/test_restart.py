@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,21 +57,28 @@ async def test_a_delivery_in_hand_is_reconciled_at_start(tmp_path: Path) -> None
         assert not r.dmp.jobs
 
 
+@contextmanager
+def second_commit_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The bytes are committed, then the disk is full."""
+    real, calls = Journal.write, iter(range(1000))
+
+    async def write(self: Journal, operation: object) -> object:
+        if next(calls) == 1:
+            raise JournalUnavailable("disk full")
+        return await real(self, operation)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", write)
+        yield
+
+
 async def test_after_an_ar_for_the_journal_nothing_is_sent_even_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path) as r:
-        real, calls = Journal.write, iter(range(1000))
-
-        async def second_commit_fails(self: Journal, operation: object) -> object:
-            if next(calls) == 1:
-                raise JournalUnavailable("disk full")
-            return await real(self, operation)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Journal, "write", second_commit_fails)
-        ack = await r.send(submit("M1"))
+        with second_commit_fails(monkeypatch):
+            ack = await r.send(submit("M1"))
         assert (ack.code, [e.diagnostic for e in ack.errors]) == ("AR", ["EXC-JOURNAL"])
-        monkeypatch.setattr(Journal, "write", real)
     async with running(tmp_path) as r:
         assert (await r.state("M1"))["ack"] == "AR"
         assert not r.dmp.jobs
@@ -81,16 +90,8 @@ async def test_after_an_ar_for_the_journal_a_changed_message_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path) as r:
-        real, calls = Journal.write, iter(range(1000))
-
-        async def second_commit_fails(self: Journal, operation: object) -> object:
-            if next(calls) == 1:
-                raise JournalUnavailable("disk full")
-            return await real(self, operation)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Journal, "write", second_commit_fails)
-        assert (await r.send(submit("M1"))).code == "AR"
-        monkeypatch.setattr(Journal, "write", real)
+        with second_commit_fails(monkeypatch):
+            assert (await r.send(submit("M1"))).code == "AR"
         assert (await r.send(submit("M1").replace(b"|T|2.6", b"|D|2.6", 1))).code == "AA"
         await r.settled("M1")
         assert len(r.dmp.jobs) == 1
