@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from gateway.errors import Place
 
+SHORT_FIELD = 512
+"""Bytes up to which a field is split once and kept."""
 MAX_FIELDS = 512
 """Fields told apart in a segment; what follows stays in the last one."""
 
@@ -52,7 +54,7 @@ class Segment:
     Fields, repetitions, components and sub-components are numbered from 1, as in HL7.
     """
 
-    __slots__ = ("_fields", "_wire", "end", "index", "name", "occurrence", "start")
+    __slots__ = ("_fields", "_split", "_wire", "end", "index", "name", "occurrence", "start")
 
     def __init__(self, wire: Wire, name: str, start: int, end: int, occurrence: int, index: int) -> None:
         self._wire = wire
@@ -62,6 +64,7 @@ class Segment:
         self.occurrence = occurrence
         self.index = index
         self._fields: list[tuple[int, int]] | None = None
+        self._split: dict[int, list[list[bytes]]] = {}
 
     def __repr__(self) -> str:
         return f"<Segment {self.name or '?'} {self.occurrence}>"
@@ -176,6 +179,45 @@ class Segment:
             start = i + 1
         return None
 
+    def _piece(self, field: int, rep: int, comp: int, sub: int) -> bytes:
+        """The bytes of a sub-component. A short field is split once and kept: most are asked for several times."""
+        split = self._split.get(field)
+        if split is None:
+            fields = self._bounds()
+            if field >= len(fields):
+                return b""
+            start, end = fields[field]
+            if end - start > SHORT_FIELD:
+                return self._piece_of_long(field, rep, comp, sub)
+            s = self._wire.separators
+            repetitions = self._wire.raw[start:end].split(s.repetition)
+            split = self._split[field] = [r.split(s.component) for r in repetitions]
+        if rep > len(split) or comp > len(split[rep - 1]):
+            return b""
+        piece = split[rep - 1][comp - 1]
+        separator = self._wire.separators.subcomponent
+        if sub == 1:
+            return piece.partition(separator)[0]
+        parts = piece.split(separator)
+        return parts[sub - 1] if sub <= len(parts) else b""
+
+    def _piece_of_long(self, field: int, rep: int, comp: int, sub: int) -> bytes:
+        """The same in a field that may hold a document: only what is asked for is looked at."""
+        bounds = self._component(field, rep, comp)
+        if bounds is None:
+            return b""
+        start, end = bounds
+        raw, separator = self._wire.raw, self._wire.separators.subcomponent
+        for n in range(1, sub + 1):
+            i = raw.find(separator, start, end)
+            if n == sub:
+                end = end if i < 0 else i
+            elif i < 0:
+                return b""
+            else:
+                start = i + 1
+        return raw[start:end]
+
     def locate(self, field: int, component: int = 1, rep: int = 1) -> tuple[int, int]:
         """(offset, length) in the message's bytes of a component, as sent; length 0 when it is absent."""
         bounds = self._component(field, rep, component)
@@ -191,22 +233,9 @@ class Segment:
         """
         if self.name == "MSH" and field <= 2:
             return self.field(field).decode("latin-1")
-        bounds = self._component(field, rep, comp)
-        if bounds is None:
+        content = self._piece(field, rep, comp, sub)
+        if not content:
             return ""
-        start, end = bounds
-        if start == end:
-            return ""
-        raw, sep = self._wire.raw, self._wire.separators.subcomponent
-        for n in range(1, sub + 1):
-            i = raw.find(sep, start, end)
-            if n == sub:
-                end = end if i < 0 else i
-            elif i < 0:
-                return ""
-            else:
-                start = i + 1
-        content = raw[start:end]
         text = content.decode(self._wire.encoding, "surrogateescape")
         return unescape(text, self._wire) if self._wire.separators.escape in content else text
 
