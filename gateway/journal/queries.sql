@@ -1,6 +1,8 @@
 -- The statements of the ACK path and of the engine. Times are seconds since the epoch; final states are those that the
 -- state machine has no way out of (gateway/exchange/delivery.py; a test keeps this file in step with it).
 
+-- CROSS JOIN is SQLite's way to fix the order of a join: the few rows of one document or set first, never the backlog.
+
 -- === messages =======================================================================================================
 
 -- name: message_by_dedup_key
@@ -58,7 +60,7 @@ SELECT id, uid, set_key, version, sha256, author_organisations, patient, action 
  WHERE set_key = :key ORDER BY id
 
 -- name: delivery_states_of_document
-SELECT d.state FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+SELECT d.state FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.uid = :uid AND dd.document_id = :document_id
 
 -- The versions of a document's past, as it was brought here (not the deletions, which carry it once more).
@@ -69,13 +71,13 @@ SELECT replaces_uid FROM document WHERE uid = :uid AND action <> 'delete' ORDER 
 
 -- An unfinished delivery to the same mailbox or system that carries a version of the same set, before `before`.
 -- name: open_delivery_of_set
-SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+SELECT d.id FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.set_key = :set_key AND d.destination = :destination AND d.recipient = :recipient
    AND d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded') AND d.id < :before
  LIMIT 1
 
 -- name: held_deliveries_of_set
-SELECT d.id FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+SELECT d.id FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.set_key = :set_key AND d.destination = :destination AND d.recipient = :recipient AND d.state = 'held'
  ORDER BY d.id
 
@@ -95,7 +97,7 @@ VALUES (:delivery_id, :position, :document_id, :uid, :set_key)
 -- Who carried this document there before. Submit and replace count as one: `deletion` is 0 or 1.
 -- name: earlier_deliveries
 SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label
-  FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+  FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient
    AND (d.action = 'delete') = :deletion
  ORDER BY d.id
@@ -124,14 +126,14 @@ SELECT min(due_at) FROM delivery
 
 -- name: documents_of_delivery
 SELECT d.id, d.uid, d.sha256, d.size, d.replaces_uid
-  FROM delivery_document dd JOIN document d ON d.id = dd.document_id
+  FROM delivery_document dd CROSS JOIN document d ON d.id = dd.document_id
  WHERE dd.delivery_id = :delivery_id ORDER BY dd.position
 
 -- Deliveries of this version there: whether it succeeded, and whether an attempt may have happened unseen.
 -- name: deliveries_there
 SELECT d.state = 'succeeded' AS succeeded,
        EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id AND a.outcome = 'uncertain') AS uncertain
-  FROM delivery_document dd JOIN delivery d ON d.id = dd.delivery_id
+  FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient AND d.action <> 'delete'
 
 -- name: count_uncertain_attempts

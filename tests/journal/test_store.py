@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sqlmodel import Session, col, select
 from gateway.errors import ConfigurationFault, JournalUnavailable
 from gateway.journal.models import Fact
 from gateway.journal.records import add_fact
+from gateway.journal.sql import QUERIES
 from gateway.journal.store import Journal
 
 
@@ -129,3 +131,36 @@ async def test_many_writers_all_land_in_order(tmp_path: Path) -> None:
         assert await journal.read(kinds) == [str(n) for n in range(300)]
     finally:
         await journal.close()
+
+
+HOT = (
+    "message_by_dedup_key",
+    "answer_message",
+    "documents_by_uid",
+    "documents_by_set",
+    "document_slice",
+    "open_delivery_of_set",
+    "held_deliveries_of_set",
+    "earlier_deliveries",
+    "claim_deliveries",
+    "next_due_delivery",
+    "documents_of_delivery",
+    "deliveries_there",
+    "claimed_delivery",
+    "settle_delivery",
+    "told_of_delivery",
+)
+
+
+async def test_no_statement_of_the_ack_path_or_of_the_engine_grows_with_the_backlog(tmp_path: Path) -> None:
+    """Their plans: an index each, and of a join the document or set first, never all open deliveries."""
+    await (await Journal.open(tmp_path / "j.sqlite")).close()
+    with sqlite3.connect(tmp_path / "j.sqlite") as db:
+        for name in HOT:
+            sql = QUERIES[name]
+            parameters = dict.fromkeys(re.findall(r":(\w+)", sql), 1)
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+            assert not [step for step in plan if step.startswith("SCAN")], (name, plan)
+            if "delivery_document dd" in sql:
+                assert plan[0].startswith("SEARCH dd"), (name, plan)
+    db.close()
