@@ -52,7 +52,6 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 FINAL: frozenset[DeliveryState] = frozenset(s for s, after in TRANSITIONS.items() if not after)
-OPEN: frozenset[DeliveryState] = frozenset(TRANSITIONS) - FINAL
 
 
 def move(before: DeliveryState, after: DeliveryState) -> DeliveryState:

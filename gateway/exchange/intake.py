@@ -371,8 +371,13 @@ def _rules_of(ack: bytes) -> str:
 
 
 def _stored(text: str) -> str:
-    """A text of MSH as the journal keeps it: bytes that are not text in the message's charset stay visible."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A text of MSH as the journal and the logs keep it: what is not text in the message's charset, or is a control
+    character (it could write lines of its own in a log), stays visible as an escape.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _first_look(raw: bytes) -> tuple[Message, str]:

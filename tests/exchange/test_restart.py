@@ -133,12 +133,15 @@ async def test_damaged_bytes_are_never_sent(tmp_path: Path) -> None:
         assert r.dmp.contents == []
 
 
-async def test_control_characters_in_msh_are_refused_with_an_ack_that_can_be_framed(tmp_path: Path) -> None:
+async def test_control_characters_in_msh_are_refused_with_an_ack_that_can_be_framed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Review: MSH-10 ending in 0x1C made the ACK's MSA an MLLP end block."""
     async with running(tmp_path) as r:
         ack = await r.send(submit("M1").replace(b"|M1|", b"|M1\x1c|", 1))
         assert (ack.code, [e.diagnostic for e in ack.errors]) == ("AE", ["EXC-UNREADABLE"])
         assert not r.dmp.jobs
+        assert "\x1c" not in caplog.text, "a sender must not write control characters into the logs"
 
 
 @pytest.mark.parametrize("field", [b"|M1|", b"|SIL-ESSAI|"])

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from connectors.port import OutcomeClass, Predecessor
 from gateway.errors import GatewayBug
 from gateway.exchange.circuit import Circuit
-from gateway.exchange.delivery import FINAL, OPEN, TRANSITIONS, DeliveryState, move, sql_list
+from gateway.exchange.delivery import FINAL, TRANSITIONS, DeliveryState, move, sql_list
 from gateway.exchange.retry import delay_after
 from gateway.exchange.run import after_attempt
 from gateway.hl7.transmission import Action
