@@ -16,21 +16,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ParamSpec, TypeVar
 
 from sqlmodel import Session
 
 from connectors.port import Connector, Preparation
-from gateway.cda.check import CdaCheck, check_documents
 from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
 from gateway.exchange.accept import Acceptance, accept, check_register
+from gateway.exchange.checking import Checker, in_thread_if_big
 from gateway.exchange.gather import gather
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
 from gateway.exchange.pressure import Pressure
@@ -38,31 +34,13 @@ from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
-from gateway.hl7.profile import Reading, read_transmission
 from gateway.hl7.transmission import Transmission
 from gateway.journal import records
 from gateway.journal.store import Journal
 from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
 
-_THREADS = ThreadPoolExecutor(min(4, os.cpu_count() or 2), thread_name_prefix="intake")
-"""The intake's own: name look-ups and mails being built use the loop's, and must not be in the way of an ACK."""
-P = ParamSpec("P")
-T = TypeVar("T")
 log = logging.getLogger("gateway.exchange")
-
-_CONTROL = re.compile(rb"[\x00-\x1f]")
-INLINE_BYTES = 32_768
-"""Up to this size a message is read in the event loop (well under 1 ms); above, in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """What reading a message gave: all findings so far, and the documents when they could be read."""
-
-    transmission: Transmission | None
-    cda: CdaCheck | None
-    findings: list[Finding]
 
 
 @dataclass(slots=True)
@@ -86,10 +64,12 @@ class Intake:
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
         pressure: Pressure | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
         self._book = book
+        self._checker = checker or Checker(book)
         self._settings = settings
         self._telemetry = telemetry
         self._clock = clock or Clock()
@@ -106,7 +86,7 @@ class Intake:
         started = self._clock.now()
         correlation = correlation_id()
         try:
-            message, sha256 = await _in_thread_if_big(len(raw), _first_look, raw)
+            message, sha256 = await in_thread_if_big(len(raw), _first_look, raw)
         except MessageUnreadable:
             self._telemetry.unreadable.inc()
             log.warning("frame without a readable MSH: %d bytes dropped (%s)", len(raw), correlation)
@@ -251,7 +231,7 @@ class Intake:
         self, raw: bytes, message: Message, correlation: str
     ) -> tuple[str, list[Finding], Acceptance | None]:
         """All checks, then all verdicts: (`AE`|`AR`, findings, None) or (`AA`, warnings, what to commit)."""
-        checked = await _in_thread_if_big(len(raw), self._check, raw, message)
+        checked = await self._checker.check(raw, message)
         reached("checked")
         findings = checked.findings
         transmission, cda = checked.transmission, checked.cda
@@ -289,21 +269,6 @@ class Intake:
             now=self._clock.utc(),
         )
         return "AA", findings, acceptance
-
-    def _check(self, raw: bytes, message: Message) -> _Checked:
-        """The pure checks of the message and of its documents (CPU work: in a thread when it is big)."""
-        if _CONTROL.search(message.msh.raw):
-            # an ACK repeats fields of MSH: a control character there could end its frame
-            broken = Findings(self._book)
-            broken.add("EXC-UNREADABLE", Place("MSH"))
-            return _Checked(None, None, broken)
-        reading: Reading = read_transmission(message, self._book)
-        findings = list(reading.findings)
-        if reading.transmission is None:
-            return _Checked(None, None, findings)
-        cda = check_documents(reading.transmission, raw, self._book)
-        findings.extend(cda.findings)
-        return _Checked(reading.transmission, cda, findings)
 
     def _wanted(self, transmission: Transmission) -> tuple[dict[str, Connector], Sequence[Finding]]:
         wanted = {n: c for n, c in self._connectors.items() if c.wants(transmission)}
@@ -383,10 +348,3 @@ def _stored(text: str) -> str:
 def _first_look(raw: bytes) -> tuple[Message, str]:
     """The message's segments and its SHA-256."""
     return Message.parse(raw), hashlib.sha256(raw).hexdigest()
-
-
-async def _in_thread_if_big(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `function`, in a thread when `size` bytes are too many for the event loop."""
-    if size <= INLINE_BYTES:
-        return function(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
