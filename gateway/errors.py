@@ -103,6 +103,10 @@ class Finding:
     err5: str | None
     text: str
     place: Place | None = None
+    path: str | None = None
+    """Where inside the document (a CDA), for reports only: `recordTarget/patientRole/patient/name`."""
+    line: int | None = None
+    """Line of that element in the document, from 1."""
 
     @property
     def rejects(self) -> bool:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from lxml import etree
+
 from gateway.cda.coherence import check_coherence, check_pair
 from gateway.cda.document import Document
 from gateway.cda.header import read_header
@@ -23,7 +25,7 @@ from gateway.cda.reader import CdaLimits, read
 from gateway.cda.rules import check_header
 from gateway.errors import Place
 from gateway.hl7.base64text import BadBase64, decode
-from gateway.hl7.transmission import DocumentPart, Transmission
+from gateway.hl7.transmission import Action, DocumentPart, Transmission
 from gateway.rules import Findings, RuleBook
 
 
@@ -33,6 +35,16 @@ class CdaCheck:
 
     documents: tuple[Document, ...]
     findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class ContentCheck:
+    """What one CDA gave. `document` and `root` are None together, when it could not be read."""
+
+    document: Document | None
+    findings: Findings
+    root: etree._Element | None = None
+    """The ClinicalDocument, for further layers that need the tree at once. Never keep it."""
 
 
 def document_place(part: DocumentPart) -> Place:
@@ -56,6 +68,34 @@ def check_documents(
     return CdaCheck(tuple(documents), findings)
 
 
+def check_content(
+    content: bytes,
+    book: RuleBook,
+    place: Place,
+    *,
+    action: Action = Action.SUBMIT,
+    dmp: bool = False,
+    processing: str | None = None,
+    limits: CdaLimits | None = None,
+    part: int = 0,
+) -> ContentCheck:
+    """Read and check one CDA, without any message: `content` are its exact bytes.
+
+    `dmp`: the DMP is a destination. `processing`: MSH-11 (P, T, D); None: rules on it are not judged. `part`: the
+    index that the document takes. All findings stand at `place`.
+    """
+    result = read(content, book, place, limits)
+    root = result.clinical_document
+    if root is None:
+        return ContentCheck(None, result.findings)
+    header = read_header(
+        root, self_presenting=result.self_presenting, has_stylesheet_pi=result.has_stylesheet_pi
+    )
+    check_header(root, header, result.findings, place, action=action, dmp=dmp, processing=processing)
+    document = Document(header, content, hashlib.sha256(content).hexdigest(), part)
+    return ContentCheck(document, result.findings, root)
+
+
 def _check_one(
     transmission: Transmission, index: int, raw: bytes, limits: CdaLimits, findings: Findings
 ) -> Document | None:
@@ -72,15 +112,17 @@ def _check_one(
         return None
     if decoded.repaired:
         findings.add("CDA-B64-PADDING", place)
-    result = read(decoded.content, findings.book, place, limits)
-    findings.extend(result.findings)
-    root = result.clinical_document
-    if root is None:
-        return None
-    header = read_header(
-        root, self_presenting=result.self_presenting, has_stylesheet_pi=result.has_stylesheet_pi
+    checked = check_content(
+        decoded.content,
+        findings.book,
+        place,
+        action=transmission.action,
+        dmp=transmission.flags.dest_dmp,
+        processing=transmission.processing_id,
+        limits=limits,
+        part=index,
     )
-    dmp = transmission.flags.dest_dmp
-    check_header(root, header, findings, place, action=transmission.action, dmp=dmp)
-    check_coherence(transmission, header, findings, place)
-    return Document(header, decoded.content, hashlib.sha256(decoded.content).hexdigest(), index)
+    findings.extend(checked.findings)
+    if checked.document is not None:
+        check_coherence(transmission, checked.document.header, findings, place)
+    return checked.document

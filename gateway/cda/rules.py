@@ -25,7 +25,7 @@ from gateway.cda.document import CdaHeader
 from gateway.cda.header import attribute, child, childs, text
 from gateway.cda.reader import V3
 from gateway.errors import Place
-from gateway.hl7.transmission import INS_OIDS, Action, InstanceId
+from gateway.hl7.transmission import INS_DEMO, INS_OIDS, INS_TEST, Action, InstanceId
 from gateway.rules import Findings
 
 LOINC = "2.16.840.1.113883.6.1"
@@ -63,14 +63,23 @@ _BAD_SECTION = etree.XPath(
 
 
 def check_header(
-    root: etree._Element, header: CdaHeader, findings: Findings, place: Place, *, action: Action, dmp: bool
+    root: etree._Element,
+    header: CdaHeader,
+    findings: Findings,
+    place: Place,
+    *,
+    action: Action,
+    dmp: bool,
+    processing: str | None = None,
 ) -> None:
     """Add to `findings` all that is wrong with the ClinicalDocument `root`, of which `header` was read.
 
-    `dmp`: the DMP is a destination (INS and ids without extension become compulsory).
+    `dmp`: the DMP is a destination (INS and ids without extension become compulsory). `processing`: MSH-11; None:
+    the domain of the INS is not judged.
     """
     _identifiers(root, header, findings, place, dmp)
     _patient_identity(root, header, findings, place, dmp)
+    _ins_domain(header, findings, place, processing)
     if action is Action.DELETE:
         return
     _general(root, header, findings, place)
@@ -152,6 +161,14 @@ def _patient_identity(
         return
     if header.patient is None or header.patient.ins is None:
         findings.add("CDA-I00-DMP" if dmp else "CDA-I00", place)
+
+
+def _ins_domain(header: CdaHeader, findings: Findings, place: Place, processing: str | None) -> None:
+    """A real patient is never in the test or demonstration domain, whatever identity stands beside it."""
+    if processing == "P" and any(
+        i.root in (INS_TEST, INS_DEMO) for i in (header.patient.ids if header.patient else ())
+    ):
+        findings.add("CDA-I01-DOMAIN", place)
 
 
 # --- conformity: for submissions and replacements -----------------------------------------------------------

@@ -8,10 +8,12 @@ import hashlib
 import pytest
 
 from fixtures import make
-from fixtures.build import DOCUMENT_ROOT, cda_n1, cda_n3, mdm, oru, pdf
+from fixtures.build import DOCUMENT_ROOT, Patient, cda_n1, cda_n3, mdm, oru, pdf
+from gateway.cda.check import check_content
 from gateway.cda.reader import CdaLimits
 from gateway.errors import Place
-from tests.cda.support import passed, rejecting, rules
+from gateway.hl7.transmission import INS_DEMO, INS_NIR, INS_TEST
+from tests.cda.support import BOOK, BOOKS, OBX, passed, rejecting, rules
 from tests.official import official
 
 
@@ -112,3 +114,30 @@ def test_the_official_placeholder_is_refused_in_both_presets() -> None:
     raw = official("hl7", "transmission-v2.1", "mdm", "message_MDM_CR_Radio_INIT_N1.er7").read_bytes()
     assert rejecting(passed(raw, "interop")[1].findings) == ["CDA-NOT-XML"]
     assert rejecting(passed(raw, "production")[1].findings) == ["CDA-NOT-XML"]
+
+
+def test_one_document_is_checked_without_any_message() -> None:
+    """The seam of `segur-gateway validate` and of the further layers: document, findings, tree."""
+    checked = check_content(cda_n1(), BOOK, OBX, dmp=True)
+    assert checked.document is not None
+    assert checked.document.content == cda_n1()
+    assert checked.root is not None
+    assert checked.root.tag == "{urn:hl7-org:v3}ClinicalDocument"
+    assert checked.findings == []
+    unreadable = check_content(b"pas un CDA", BOOK, OBX)
+    assert (unreadable.document, unreadable.root) == (None, None)
+    assert rejecting(unreadable.findings) == ["CDA-NOT-XML"]
+
+
+@pytest.mark.parametrize("oid", [INS_TEST, INS_DEMO])
+def test_a_test_identity_is_refused_in_production_only(oid: str) -> None:
+    """Test and demonstration domains of the INS in the document when MSH-11 = P."""
+    document = cda_n1(patient=Patient(ins_oid=oid))
+    for processing, wanted in (("P", ["CDA-I01-DOMAIN"]), ("T", []), ("D", []), (None, [])):
+        assert rejecting(check_content(document, BOOK, OBX, processing=processing).findings) == wanted
+    (told,) = check_content(document, BOOKS["interop"], OBX, processing="P").findings
+    assert (told.rule, told.rejects) == ("CDA-I01-DOMAIN", False)
+    assert (
+        rules(check_content(cda_n1(patient=Patient(ins_oid=INS_NIR)), BOOK, OBX, processing="P").findings)
+        == []
+    )
