@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -77,18 +77,9 @@ class RuleBook:
         """The severity in force for `rule_id`."""
         return self._severity[rule_id]
 
-    def finding(
-        self,
-        rule_id: str,
-        place: Place | None = None,
-        *,
-        path: str | None = None,
-        line: int | None = None,
-        **words: object,
-    ) -> Finding | None:
+    def finding(self, rule_id: str, place: Place | None = None, **words: object) -> Finding | None:
         """A finding for `rule_id`, or None when the rule is off.
 
-        `path` and `line` say where inside the document; the sentence may use them too.
         `words` fill the `{name}` holes of the rule's sentence; they must never hold patient data.
         """
         rule = self.rules.get(rule_id)
@@ -97,8 +88,7 @@ class RuleBook:
         severity = self._severity[rule_id]
         if severity is Severity.OFF:
             return None
-        text = rule.text.format(path=path, line=line, **words)
-        return Finding(rule.id, severity, rule.err3, rule.err5, text, place, path, line)
+        return Finding(rule.id, severity, rule.err3, rule.err5, rule.text.format(**words), place)
 
 
 class Findings(list[Finding]):
@@ -108,19 +98,19 @@ class Findings(list[Finding]):
         super().__init__()
         self.book = book
 
-    def add(
-        self,
-        rule_id: str,
-        place: Place | None = None,
-        *,
-        path: str | None = None,
-        line: int | None = None,
-        **words: object,
-    ) -> None:
+    def add(self, rule_id: str, place: Place | None = None, **words: object) -> None:
         """Append the finding of `rule_id` at `place` (see `RuleBook.finding`)."""
-        found = self.book.finding(rule_id, place, path=path, line=line, **words)
+        found = self.book.finding(rule_id, place, **words)
         if found is not None:
             self.append(found)
+
+    def add_inside(
+        self, spot: tuple[str, int | None], rule_id: str, place: Place | None, **words: object
+    ) -> None:
+        """Like `add`; `spot` is the path and the line inside the document that stands at `place`."""
+        found = self.book.finding(rule_id, place, **words)
+        if found is not None:
+            self.append(replace(found, path=spot[0], line=spot[1]))
 
     @property
     def rejects(self) -> bool:
