@@ -21,11 +21,11 @@ from enum import StrEnum
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from gateway.cda.check import CdaCheck, check_documents
+from gateway.cda.check import CdaCheck, check_content, check_documents
 from gateway.errors import Finding, Place
 from gateway.hl7.message import Message
 from gateway.hl7.profile import Reading, read_transmission
-from gateway.hl7.transmission import Transmission
+from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
 
 _THREADS = ThreadPoolExecutor(min(4, os.cpu_count() or 2), thread_name_prefix="intake")
@@ -46,8 +46,13 @@ class Layer(StrEnum):
     NOT_RUN = "not run"
     """Configured, but an earlier layer left it nothing to work on, or its worker is missing."""
     NOT_CONFIGURED = "not configured"
+    NOT_APPLICABLE = "not applicable"
+    """There is nothing for it to judge: the message layers of a document that came without a message."""
 
 
+DOCUMENT = Place("OBX", 1, 5)
+"""Where the findings of a document without a message stand (the first document of a message that would carry
+it)."""
 LAYERS = ("profile", "rules", "xsd", "schematron")
 
 
@@ -81,6 +86,28 @@ class Checker:
     async def check(self, raw: bytes, message: Message) -> Checked:
         """All layers; in a thread when the message is big."""
         return await in_thread_if_big(len(raw), self.check_now, raw, message)
+
+    async def check_document(
+        self, content: bytes, action: Action, dmp: bool = False, processing: str | None = None
+    ) -> Checked:
+        """The same for one CDA without a message (its exact bytes); the layers of the message do not apply.
+
+        `dmp`: the DMP is a destination. `processing`: MSH-11 as it will be; None: rules on it are not judged.
+        """
+        return await in_thread_if_big(
+            len(content), self.check_document_now, content, action, dmp=dmp, processing=processing
+        )
+
+    def check_document_now(
+        self, content: bytes, action: Action, dmp: bool = False, processing: str | None = None
+    ) -> Checked:
+        """`check_document` without the layers that need a worker."""
+        checked = check_content(content, self.book, DOCUMENT, action=action, dmp=dmp, processing=processing)
+        findings, documents = checked.findings, (checked.document,) if checked.document else ()
+        if checked.document and action is Action.REPLACE and checked.document.header.replaced_id is None:
+            findings.add("CDA-V03-RPLC", DOCUMENT)
+        layers = _layers(Layer.NOT_APPLICABLE, verdict_of(findings))
+        return Checked(None, CdaCheck(documents, findings), list(findings), layers)
 
     def check_now(self, raw: bytes, message: Message) -> Checked:
         """The layers that need no worker (CPU work, synchronous)."""
