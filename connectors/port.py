@@ -162,6 +162,9 @@ class DeliveryJob:
     sent). Replace or delete the first that the destination has: V1 delivered, V2 failed: V3 replaces V1."""
     uncertain_attempts: int = 0
     """How many attempts of this delivery may have happened without us knowing."""
+    may_be_there: bool = False
+    """An earlier delivery of the same bytes there ended without an answer (it expired, say), and the DPI asks
+    again: look before sending."""
 
 
 # --- the connector ------------------------------------------------------------------------------------------------

@@ -113,6 +113,12 @@ class DmpConnector:
             )
         if job.action is Action.DELETE:
             return await self._delete(job, plan)
+        if job.may_be_there:
+            found = await self._first_there(plan, (plan.unique_id,), job.now)
+            if isinstance(found, Failure):
+                return Outcome(_before_writing(found.outcome), found.code, found.label)
+            if found:
+                return _there_already("")
         if job.action is Action.REPLACE:
             return await self._replace(job, plan)
         return await self._submit(job, plan, None)
@@ -122,7 +128,9 @@ class DmpConnector:
         plan = load(job.plan)
         found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
-            return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
+            # a fault of ours stops the destination; anything else: still unknown, asked again
+            ours = found.outcome is OutcomeClass.CONFIGURATION
+            return Outcome(found.outcome if ours else OutcomeClass.UNCERTAIN, found.code, found.label)
         if bool(found) is not (job.action is Action.DELETE):
             return Outcome(
                 OutcomeClass.SUCCESS, "", "Vérifié dans le DMP.", {"recovered": True, "references": found}
@@ -187,20 +195,17 @@ class DmpConnector:
     async def _refused(self, job: DeliveryJob, plan: Plan, failure: Failure) -> Outcome:
         """A refusal that an earlier attempt of ours explains is a success: look before believing it.
 
-        Only a repetition may conclude so: on the first attempt a document already there is somebody else's.
+        Only where an attempt of ours may have happened unseen: else a document already there is somebody
+        else's, and ours was not published.
         """
-        if not failure.duplicate or job.attempt == 1:
+        ours = job.uncertain_attempts > 0 or job.may_be_there
+        if not failure.duplicate or not ours:
             return Outcome(failure.outcome, failure.code, failure.label)
         found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
             return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
         if bool(found) is not (job.action is Action.DELETE):
-            return Outcome(
-                OutcomeClass.SUCCESS,
-                failure.code,
-                "Déjà enregistré par un envoi précédent.",
-                {"recovered": True},
-            )
+            return _there_already(failure.code)
         return Outcome(failure.outcome, failure.code, failure.label)
 
     async def _first_there(
@@ -225,7 +230,11 @@ class DmpConnector:
             return Failure(OutcomeClass.TRANSIENT, "STOPPED", "Le connecteur DMP est arrêté.")
         try:
             reply = await self._transport.post(
-                request.url, request.content_type, request.chunks, request.length
+                request.url,
+                request.content_type,
+                request.chunks,
+                request.length,
+                self._settings.max_reply_size,
             )
         except TransportFailure as e:
             outcome = e.outcome
@@ -252,6 +261,10 @@ def _targets(job: DeliveryJob, plan: Plan) -> tuple[str, ...]:
 def _before_writing(outcome: OutcomeClass) -> OutcomeClass:
     """Class of a look-up that failed before anything was written: it is never uncertain."""
     return OutcomeClass.TRANSIENT if outcome is OutcomeClass.UNCERTAIN else outcome
+
+
+def _there_already(code: str) -> Outcome:
+    return Outcome(OutcomeClass.SUCCESS, code, "Déjà enregistré par un envoi précédent.", {"recovered": True})
 
 
 def _done(answer: Answer, request: Request) -> Outcome:

@@ -33,6 +33,8 @@ class Timeouts(_Table):
     """Silence of the DMP after the request was sent."""
     pool: float = Field(10.0, gt=0)
     """Wait for a free connection."""
+    total: float = Field(120.0, gt=0)
+    """The whole call: a DMP that answers one byte at a time does not hold a delivery for ever."""
 
 
 class Role(_Table):
@@ -120,6 +122,10 @@ class DmpSettings(_Table):
     """INS domains allowed for each MSH-11: the test and demonstration domains never with P."""
     max_document_size: int = Field(20_000_000, gt=0)
     """Bytes; the national documents give no figure."""
+    max_reply_size: int = Field(8_000_000, gt=0)
+    """Bytes of a reply that are read; a longer one is cut and its outcome looked up."""
+    max_retrieved_size: int = Field(100_000_000, gt=0)
+    """The same for a reply that carries documents (TD3.2)."""
     unlisted_format: bool = False
     """A structured document whose template ASS_A11 does not know goes as « modelesHorsProfils » (JDV_J60)."""
     tables: Path | None = None

@@ -3,13 +3,15 @@
 Purpose: send one request, return the reply, and say for each failure whether the request may have been
 received.
 Guarantee: nothing is retried here. What failed before the request left is `TRANSIENT` or `CONFIGURATION`;
-what failed once the request may have left is `UNCERTAIN`.
+what failed once the request may have left is `UNCERTAIN`. A call ends within `timeouts.total` and no more than
+the given number of bytes of a reply is read, whatever the other side does.
 Fails: `TransportFailure`, whose words carry no data of the request.
 Source: spec/dmp.md §1.5, §4.4.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +51,9 @@ class DmpTransport:
 
     def __init__(self, settings: DmpSettings, context: ssl.SSLContext) -> None:
         limits = settings.timeouts
+        self._total = limits.total
+        self._calls = 0
+        self._retired = False
         self._client = httpx.AsyncClient(
             verify=context,
             timeout=httpx.Timeout(
@@ -62,25 +67,28 @@ class DmpTransport:
             # environment proxies and netrc must not divert medical documents
             trust_env=False,
             follow_redirects=False,
+            # a compressed reply could be of any size once opened
+            headers={"Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, calls under way included."""
         await self._client.aclose()
 
-    async def post(self, url: str, content_type: str, chunks: Sequence[bytes], length: int) -> HttpReply:
-        """POST the chunks one after the other. Raises `TransportFailure`."""
+    async def retire(self) -> None:
+        """Take no new call's place any more: close once the calls under way have ended."""
+        self._retired = True
+        if not self._calls:
+            await self.close()
 
-        async def body() -> AsyncIterator[bytes]:
-            for chunk in chunks:
-                # in slices: TLS over a whole document would hold the event loop
-                view = memoryview(chunk)
-                for start in range(0, len(view), SLICE):
-                    yield bytes(view[start : start + SLICE])
-
-        headers = {"Content-Type": content_type, "Content-Length": str(length)}
+    async def post(
+        self, url: str, content_type: str, chunks: Sequence[bytes], length: int, limit: int
+    ) -> HttpReply:
+        """POST the chunks one after the other; read at most `limit` bytes. Raises `TransportFailure`."""
+        self._calls += 1
         try:
-            reply = await self._client.post(url, content=body(), headers=headers)
+            async with asyncio.timeout(self._total):
+                return await self._post(url, content_type, chunks, length, limit)
         except (httpx.ConnectError, httpx.ConnectTimeout) as e:
             raise _not_connected(e) from e
         except httpx.PoolTimeout as e:
@@ -91,7 +99,7 @@ class DmpTransport:
             raise TransportFailure(
                 OutcomeClass.CONFIGURATION, "URL", "L'adresse du DMP n'est pas utilisable."
             ) from e
-        except httpx.TimeoutException as e:
+        except (httpx.TimeoutException, TimeoutError) as e:
             raise TransportFailure(
                 OutcomeClass.UNCERTAIN, "TIMEOUT", "Le DMP n'a pas répondu à temps."
             ) from e
@@ -99,7 +107,31 @@ class DmpTransport:
             raise TransportFailure(
                 OutcomeClass.UNCERTAIN, "CUT", "La connexion au DMP a été coupée avant la réponse."
             ) from e
-        return HttpReply(reply.status_code, reply.headers.get("content-type", ""), reply.content)
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self.close()
+
+    async def _post(
+        self, url: str, content_type: str, chunks: Sequence[bytes], length: int, limit: int
+    ) -> HttpReply:
+        async def body() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                # in slices: TLS over a whole document would hold the event loop
+                view = memoryview(chunk)
+                for start in range(0, len(view), SLICE):
+                    yield bytes(view[start : start + SLICE])
+
+        headers = {"Content-Type": content_type, "Content-Length": str(length)}
+        async with self._client.stream("POST", url, content=body(), headers=headers) as reply:
+            kept = bytearray()
+            async for part in reply.aiter_bytes():
+                kept += part
+                if len(kept) > limit:
+                    raise TransportFailure(
+                        OutcomeClass.UNCERTAIN, "TOO_LARGE", "La réponse du DMP est trop longue."
+                    )
+            return HttpReply(reply.status_code, reply.headers.get("content-type", ""), bytes(kept))
 
 
 def _not_connected(error: httpx.TransportError) -> TransportFailure:

@@ -155,6 +155,7 @@ class DeliveryRunner:
             now=self._clock.utc(),
             predecessor_uids=claimed.predecessor_uids,
             uncertain_attempts=claimed.uncertain_attempts,
+            may_be_there=claimed.may_be_there,
         )
         try:
             if claimed.uncertain:

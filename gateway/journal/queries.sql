@@ -102,6 +102,17 @@ SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label
    AND (d.action = 'delete') = :deletion
  ORDER BY d.id
 
+-- An earlier delivery of the same bytes there, of which an attempt may have happened unseen.
+-- name: may_be_there
+SELECT EXISTS (
+  SELECT 1
+    FROM delivery_document dd
+         CROSS JOIN delivery d ON d.id = dd.delivery_id
+         CROSS JOIN document o ON o.id = dd.document_id
+   WHERE dd.uid = :uid AND o.sha256 = :sha256 AND d.id < :delivery_id
+     AND d.destination = :destination AND d.recipient = :recipient AND d.action <> 'delete'
+     AND EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id AND a.outcome = 'uncertain'))
+
 -- name: insert_report_to
 INSERT INTO report_to (delivery_id, message_id) VALUES (:delivery_id, :message_id)
 

@@ -141,6 +141,7 @@ class Claimed:
     predecessor: Predecessor
     predecessor_uids: tuple[str, ...]
     uncertain_attempts: int
+    may_be_there: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,21 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
                 predecessor_uids=predecessor_uids,
                 uncertain_attempts=(
                     run(session, "count_uncertain_attempts", delivery_id=row.id).scalar_one()
-                    if uncertain
+                    if row.attempts > 1
                     else 0
+                ),
+                may_be_there=action is not Action.DELETE
+                and any(
+                    run(
+                        session,
+                        "may_be_there",
+                        uid=d.uid,
+                        sha256=d.sha256,
+                        delivery_id=row.id,
+                        destination=destination,
+                        recipient=row.recipient,
+                    ).scalar_one()
+                    for d in documents
                 ),
             )
         )

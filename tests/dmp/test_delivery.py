@@ -111,7 +111,7 @@ async def test_replacement_repeated_after_a_cut_is_a_success(
     simulator.plan(Fault("commit_then_drop", action="submit"))
     job = await dpi.job(samples.version_2(), Action.REPLACE, Predecessor.DELIVERED)
     assert (await connector.deliver(job)).outcome is OutcomeClass.UNCERTAIN
-    again = await connector.deliver(replace(job, attempt=2))
+    again = await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
     assert again.outcome is OutcomeClass.SUCCESS
     assert again.details["recovered"] is True
     assert simulator.documents[V2].status == "Approved"
@@ -125,7 +125,7 @@ async def test_deletion_and_deleting_again(
     job = await dpi.job(samples.document(), Action.DELETE, Predecessor.DELIVERED)
     assert told(await connector.deliver(job)) == (OutcomeClass.SUCCESS, "")
     assert simulator.documents[V1].status == "Deleted"
-    again = await connector.deliver(replace(job, attempt=2))
+    again = await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
     assert again.details == {"already_gone": True}
     assert (await connector.reconcile(job)).outcome is OutcomeClass.SUCCESS
 
@@ -148,7 +148,9 @@ async def test_deletion_that_did_not_happen_is_sent_again(
     simulator.plan(Fault("drop", action="update"))
     assert (await connector.deliver(job)).outcome is OutcomeClass.UNCERTAIN
     assert (await connector.reconcile(job)).outcome is OutcomeClass.TRANSIENT
-    assert (await connector.deliver(replace(job, attempt=2))).outcome is OutcomeClass.SUCCESS
+    assert (
+        await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
+    ).outcome is OutcomeClass.SUCCESS
 
 
 async def test_dmp_closed_is_permanent_and_told_to_the_dpi(pki: Pki, dpi: Dpi) -> None:
@@ -194,7 +196,7 @@ async def test_a_blind_repetition_publishes_nothing_twice(
     """Same uniqueId again: XDSDuplicateUniqueIdInRegistry, looked up, success, one document."""
     job = await dpi.job(samples.document())
     await connector.deliver(job)
-    again = await connector.deliver(replace(job, attempt=2))
+    again = await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
     assert told(again) == (OutcomeClass.SUCCESS, "XDSDuplicateUniqueIdInRegistry")
     assert len(simulator.documents) == 1
 
@@ -208,12 +210,37 @@ async def test_a_document_already_there_at_the_first_attempt_is_refused(
     assert told(outcome) == (OutcomeClass.PERMANENT, "XDSDuplicateUniqueIdInRegistry")
 
 
+async def test_a_repetition_after_attempts_that_surely_failed_proves_nothing(
+    connector: DmpConnector, dpi: Dpi
+) -> None:
+    """What is there was not put there by us: telling Y would be telling of another document."""
+    await connector.deliver(await dpi.job(samples.document()))
+    outcome = await connector.deliver(await dpi.job(samples.document(), attempt=2))
+    assert told(outcome) == (OutcomeClass.PERMANENT, "XDSDuplicateUniqueIdInRegistry")
+
+
+async def test_a_delivery_asked_for_again_after_an_unknown_outcome_looks_first(
+    simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
+) -> None:
+    """The first delivery expired without an answer; the journal knows the same bytes were sent: look, Y."""
+    await connector.deliver(await dpi.job(samples.document()))
+    again = replace(await dpi.job(samples.document()), may_be_there=True)
+    outcome = await connector.deliver(again)
+    assert (outcome.outcome, outcome.details) == (OutcomeClass.SUCCESS, {"recovered": True})
+    assert [e.action for e in simulator.events] == ["submit", "query"]
+    other = samples.document(id=InstanceId(f"{samples.ROOT}.7.1"), content=None)
+    job = replace(await dpi.job(other), may_be_there=True)
+    assert (await connector.deliver(job)).outcome is OutcomeClass.SUCCESS
+    assert simulator.documents[f"{samples.ROOT}.7.1"].content == other.content
+
+
 async def test_same_identifier_with_other_bytes_is_refused_even_on_repetition(
     simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
 ) -> None:
     await connector.deliver(await dpi.job(samples.document()))
     other = samples.document(build.cda_n3(uid=V1, title="Autre"))
-    outcome = await connector.deliver(await dpi.job(other, attempt=2))
+    again = replace(await dpi.job(other, attempt=2), uncertain_attempts=1)
+    outcome = await connector.deliver(again)
     assert told(outcome) == (OutcomeClass.PERMANENT, "XDSNonIdenticalHash")
 
 
@@ -224,7 +251,9 @@ async def test_cut_before_commit_is_uncertain_then_sent_again(
     job = await dpi.job(samples.document())
     assert (await connector.deliver(job)).outcome is OutcomeClass.UNCERTAIN
     assert told(await connector.reconcile(job)) == (OutcomeClass.TRANSIENT, "NOT_DONE")
-    assert (await connector.deliver(replace(job, attempt=2))).outcome is OutcomeClass.SUCCESS
+    assert (
+        await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
+    ).outcome is OutcomeClass.SUCCESS
     assert list(simulator.documents) == [V1]
 
 
@@ -246,7 +275,9 @@ async def test_down_is_transient_and_up_again_delivers(
     assert told(await connector.deliver(job)) == (OutcomeClass.TRANSIENT, "CONNECT")
     assert (await connector.reconcile(job)).outcome is OutcomeClass.UNCERTAIN
     await simulator.up()
-    assert (await connector.deliver(replace(job, attempt=2))).outcome is OutcomeClass.SUCCESS
+    assert (
+        await connector.deliver(replace(job, attempt=2, uncertain_attempts=1))
+    ).outcome is OutcomeClass.SUCCESS
 
 
 async def test_look_up_that_fails_before_a_replacement_is_transient(

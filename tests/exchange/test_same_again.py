@@ -10,6 +10,7 @@ from fixtures import build
 from tests.exchange.harness import cda, replace, running, submit
 
 PERMANENT = Outcome(OutcomeClass.PERMANENT, "XDSRepositoryError", "refus")
+UNCERTAIN = Outcome(OutcomeClass.UNCERTAIN, "", "coupure")
 
 
 async def test_the_same_message_gets_the_same_ack_bytes_and_nothing_runs_twice(tmp_path: Path) -> None:
@@ -146,3 +147,28 @@ async def test_a_replacement_for_another_patient_is_refused(tmp_path: Path) -> N
         ack = await r.send(moved)
         assert ack.code == "AE"
         assert "CDA-V-PATIENT" in [e.diagnostic for e in ack.errors]
+
+
+async def test_asked_for_again_after_an_unknown_outcome_the_connector_is_told(tmp_path: Path) -> None:
+    """A delivery that expired without an answer, and the DPI sends again: the same bytes may be there."""
+    retry = {"first": 0.01, "longest": 0.01, "jitter": 0, "lifetime": 0.01}
+    async with running(tmp_path, engine={"retry": retry}) as r:
+        r.dmp.outcomes = [UNCERTAIN] * 20
+        r.dmp.reconciled = [UNCERTAIN] * 20
+        await r.send(submit("M1", recipients=()))
+        first = await r.settled("M1")
+        assert [d["state"] for d in first if d["destination"] == "dmp"] == ["expired"]
+        r.dmp.outcomes.clear()
+        assert (await r.send(submit("M2", recipients=()))).code == "AA"
+        await r.settled("M2")
+        assert [j.may_be_there for j in r.dmp.jobs] == [False, True]
+
+
+async def test_asked_for_again_after_a_refusal_nothing_may_be_there(tmp_path: Path) -> None:
+    async with running(tmp_path) as r:
+        r.dmp.outcomes = [Outcome(OutcomeClass.PERMANENT, "DMPClosed", "DMP fermé")]
+        await r.send(submit("M1", recipients=()))
+        await r.settled("M1")
+        await r.send(submit("M2", recipients=()))
+        await r.settled("M2")
+        assert [j.may_be_there for j in r.dmp.jobs] == [False, False]

@@ -118,6 +118,7 @@ def claimed(*, uncertain: bool, expires_at: float = 100.0, attempt: int = 9) -> 
         predecessor=Predecessor.NONE,
         predecessor_uids=(),
         uncertain_attempts=0,
+        may_be_there=False,
     )
 
 
