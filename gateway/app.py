@@ -31,6 +31,7 @@ from gateway.exchange.run import DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal import queue
 from gateway.journal.store import Journal
+from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
 from gateway.rules import RuleBook, load_rulebook
 from gateway.settings import Settings
@@ -93,6 +94,7 @@ class Gateway:
         self.runner: DeliveryRunner
         self.engine: EmbeddedEngine
         self.intake: Intake
+        self.layers: Layers
         self._web: _Web | None = None
         self._stops: contextlib.AsyncExitStack | None = None
 
@@ -130,6 +132,10 @@ class Gateway:
             reasons["listener"] = "Le port MLLP n’écoute pas."
         return reasons
 
+    def checks(self) -> dict[str, str]:
+        """The layers of the official CDA package and their state."""
+        return self.layers.status()
+
     async def measure(self) -> None:
         """Bring the queue gauges up to date."""
         now = Clock().now()
@@ -153,6 +159,7 @@ class Gateway:
             find_connectors(settings, self.base_dir) if self._given is None else dict(self._given)
         )
         book = make_rulebook(settings, self.connectors)
+        self.layers = await stops.enter_async_context(open_layers(settings, self.base_dir, book))
         self.journal = await Journal.open(self.base_dir / settings.journal.path, settings.journal)
         stops.push_async_callback(self.journal.close)
         clock = Clock()
@@ -173,7 +180,15 @@ class Gateway:
             self.journal, self.connectors, settings, self.telemetry, token, self._wake, clock
         )
         self.intake = Intake(
-            self.journal, self.connectors, book, settings, self.telemetry, self._wake, clock, pressure
+            self.journal,
+            self.connectors,
+            book,
+            settings,
+            self.telemetry,
+            self._wake,
+            clock,
+            pressure,
+            self.layers.checker,
         )
         answered = await self.intake.answer_unanswered()
         if answered:

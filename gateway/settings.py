@@ -94,7 +94,7 @@ class AckSettings(Table):
     """The single ACK."""
 
     deadline: float = Field(15.0, gt=0)
-    """Seconds for all preparations together; keep it under the DPI's own time-out. Passed: AR."""
+    """Seconds for all checks and preparations together; keep it under the DPI's own time-out. Passed: AR."""
     extended_err: bool = True
     """Send ERR-5, ERR-7 and ERR-8 (more than the profile's ACK table lists)."""
 
@@ -125,6 +125,37 @@ class VersionSettings(Table):
     """Version rules where the profiles leave a choice."""
 
     unknown_predecessor: Literal["accept", "refuse"] = "accept"
+
+
+class CdaSettings(Table):
+    """The official CDA package (XSD, schematrons, value sets): used when its folder is given, never needed."""
+
+    package: Path | None = None
+    """Folder with `infrastructure/cda/CDA_extended.xsd`, `schematrons/` and `jeuxDeValeurs/`; only read.
+    `segur-gateway cda-package check DIR` says what is in it. None: own rules only."""
+    xsd: bool = True
+    """Check documents against the package's XSD (rule `CDA-XSD`)."""
+    schematron: tuple[Literal["strucmin", "volet", "ihe", "models", "ans"], ...] = ()
+    """Families of schematrons to run, in a worker process (needs the extra `schematron`: saxonche). What a
+    failed assertion does is the severity of `CDA-SCH-STRUCMIN`, `-VOLET`, `-IHE`, `-MODELS`, `-ANS`; a family
+    whose rule is off is not run. Empty: no worker."""
+    schematron_workers: int = Field(1, ge=1, le=8)
+    """Worker processes (about 300 MB each)."""
+    schematron_timeout: float = Field(5.0, gt=0)
+    """Seconds for all the schematrons of a message, waiting for a worker included. It is part of
+    `ack.deadline`. Passed: the worker is replaced and the family counts as not run."""
+    schematron_documents: int = Field(1000, ge=1)
+    """A worker is replaced after that many documents."""
+    schematron_memory_mb: int = Field(1500, ge=200)
+    """A worker that holds more is replaced, in the middle of a document if need be."""
+    schematron_max_bytes: int = Field(8_000_000, ge=1024)
+    """A longer document (payload not counted) is not run."""
+
+    @model_validator(mode="after")
+    def _schematron_needs_a_package(self) -> CdaSettings:
+        if self.schematron and self.package is None:
+            raise ValueError("schematron needs package")
+        return self
 
 
 class WebSettings(Table):
@@ -168,12 +199,19 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     ack: AckSettings = AckSettings()
     engine: EngineSettings = EngineSettings()
+    cda: CdaSettings = CdaSettings()
     versions: VersionSettings = VersionSettings()
     web: WebSettings = WebSettings()
     zam: ZamSettings = ZamSettings()
     log: LogSettings = LogSettings()
     connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """One table per connector; a connector without a table is not started."""
+
+    @model_validator(mode="after")
+    def _time_left_for_connectors(self) -> Settings:
+        if self.cda.schematron and self.cda.schematron_timeout >= self.ack.deadline:
+            raise ValueError("cda.schematron_timeout must be shorter than ack.deadline")
+        return self
 
     @classmethod
     def settings_customise_sources(

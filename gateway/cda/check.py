@@ -21,6 +21,9 @@ from lxml import etree
 from gateway.cda.coherence import check_coherence, check_pair
 from gateway.cda.document import Document
 from gateway.cda.header import read_header
+from gateway.cda.package.payload import schematron_input
+from gateway.cda.package.reports import SchematronInput
+from gateway.cda.package.xsd import XsdLayer
 from gateway.cda.reader import CdaLimits, read
 from gateway.cda.rules import check_header
 from gateway.errors import Place
@@ -30,11 +33,38 @@ from gateway.rules import Findings, RuleBook
 
 
 @dataclass(frozen=True, slots=True)
+class OfficialLayers:
+    """What of the official package is used. A deletion is checked by none of it: it must stay deletable."""
+
+    xsd: XsdLayer | None = None
+    schematron: bool = False
+    """Prepare the inputs of the schematron worker."""
+
+    def check(self, checked: ContentCheck, findings: Findings, place: Place) -> list[SchematronInput]:
+        """XSD findings of a document that was read, and what the worker is to check of it.
+
+        It must be the last use of `checked.root`: its payloads are taken out.
+        """
+        if checked.document is None or checked.root is None:
+            return []
+        if self.xsd is not None:
+            self.xsd.check(checked.root, findings, place)
+        if not self.schematron:
+            return []
+        return [schematron_input(checked.root, place, checked.document.sha256)]
+
+
+@dataclass(frozen=True, slots=True)
 class CdaCheck:
     """The documents that could be read (in the order of the message) and all the findings."""
 
     documents: tuple[Document, ...]
     findings: Findings
+    """Of our own rules and of the XSD (`CDA-XSD`)."""
+    xsd_checked: int = 0
+    """Documents that the XSD layer saw."""
+    inputs: tuple[SchematronInput, ...] = ()
+    """What the schematron worker is to check; empty unless it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +83,27 @@ def document_place(part: DocumentPart) -> Place:
 
 
 def check_documents(
-    transmission: Transmission, raw: bytes, book: RuleBook, limits: CdaLimits | None = None
+    transmission: Transmission,
+    raw: bytes,
+    book: RuleBook,
+    limits: CdaLimits | None = None,
+    layers: OfficialLayers | None = None,
 ) -> CdaCheck:
     """Read and check every document of `transmission`; `raw` is the message whose parts' offsets it holds."""
     findings = Findings(book)
+    if layers is None or transmission.action is Action.DELETE:
+        layers = OfficialLayers()
+    inputs: list[SchematronInput] = []
     documents: list[Document] = []
     places: list[Place] = []
     for index, part in enumerate(transmission.parts):
-        document = _check_one(transmission, index, raw, limits or CdaLimits(), findings)
+        document = _check_one(transmission, index, raw, limits or CdaLimits(), layers, findings, inputs)
         if document is not None:
             documents.append(document)
             places.append(document_place(part))
     check_pair(documents, findings, places)
-    return CdaCheck(tuple(documents), findings)
+    seen = len(documents) if layers.xsd is not None else 0
+    return CdaCheck(tuple(documents), findings, seen, tuple(inputs))
 
 
 def check_content(
@@ -97,7 +135,13 @@ def check_content(
 
 
 def _check_one(
-    transmission: Transmission, index: int, raw: bytes, limits: CdaLimits, findings: Findings
+    transmission: Transmission,
+    index: int,
+    raw: bytes,
+    limits: CdaLimits,
+    layers: OfficialLayers,
+    findings: Findings,
+    inputs: list[SchematronInput],
 ) -> Document | None:
     part = transmission.parts[index]
     place = document_place(part)
@@ -125,4 +169,5 @@ def _check_one(
     findings.extend(checked.findings)
     if checked.document is not None:
         check_coherence(transmission, checked.document.header, findings, place)
+        inputs.extend(layers.check(checked, findings, place))
     return checked.document

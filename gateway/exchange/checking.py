@@ -14,15 +14,17 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-from gateway.cda.check import CdaCheck, check_content, check_documents
-from gateway.errors import Finding, Place
+from gateway.cda.check import CdaCheck, OfficialLayers, check_content, check_documents
+from gateway.cda.package.reports import DocumentReport, SchematronInput, findings_of
+from gateway.cda.package.xsd import XsdLayer
+from gateway.errors import Finding, Place, Severity
 from gateway.hl7.message import Message
 from gateway.hl7.profile import Reading, read_transmission
 from gateway.hl7.transmission import Action, Transmission
@@ -54,6 +56,7 @@ DOCUMENT = Place("OBX", 1, 5)
 """Where the findings of a document without a message stand (the first document of a message that would carry
 it)."""
 LAYERS = ("profile", "rules", "xsd", "schematron")
+XSD_RULE = "CDA-XSD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,19 @@ class Checked:
     findings: list[Finding]
     checks: dict[str, Layer] = field(default_factory=dict)
     """Layer → what became of it, in the order of `LAYERS`."""
+    unavailable: list[Finding] = field(default_factory=list)
+    """Circumstances that kept a rejecting layer from running: unless something is refused, the ACK is AR with
+    these."""
+    schematron: tuple[DocumentReport, ...] = ()
+    """What each family of schematrons gave, one report per document that could be read."""
+
+
+class Schematron(Protocol):
+    """The schematron layer as the checker sees it (`gateway.schematron.pool`)."""
+
+    async def check(self, inputs: Sequence[SchematronInput]) -> list[DocumentReport]:
+        """One report per input, in order, within the layer's own time limit. Never raises."""
+        ...
 
 
 def verdict_of(findings: Iterable[Finding]) -> Layer:
@@ -80,12 +96,24 @@ def verdict_of(findings: Iterable[Finding]) -> Layer:
 class Checker:
     """The checks of one gateway. One per process; safe to use from several tasks."""
 
-    def __init__(self, book: RuleBook) -> None:
+    def __init__(
+        self, book: RuleBook, xsd: XsdLayer | None = None, schematron: Schematron | None = None
+    ) -> None:
+        """`xsd`, `schematron`: the layers of the official package; None: not configured."""
         self.book = book
+        if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
+            xsd = None
+        self._schematron = schematron
+        self._layers = OfficialLayers(xsd, schematron is not None)
+
+    @property
+    def has_xsd(self) -> bool:
+        """True when documents are checked against the official XSD."""
+        return self._layers.xsd is not None
 
     async def check(self, raw: bytes, message: Message) -> Checked:
         """All layers; in a thread when the message is big."""
-        return await in_thread_if_big(len(raw), self.check_now, raw, message)
+        return await self._with_schematron(await in_thread_if_big(len(raw), self.check_now, raw, message))
 
     async def check_document(
         self, content: bytes, action: Action, dmp: bool = False, processing: str | None = None
@@ -94,9 +122,10 @@ class Checker:
 
         `dmp`: the DMP is a destination. `processing`: MSH-11 as it will be; None: rules on it are not judged.
         """
-        return await in_thread_if_big(
+        checked = await in_thread_if_big(
             len(content), self.check_document_now, content, action, dmp=dmp, processing=processing
         )
+        return await self._with_schematron(checked)
 
     def check_document_now(
         self, content: bytes, action: Action, dmp: bool = False, processing: str | None = None
@@ -106,8 +135,12 @@ class Checker:
         findings, documents = checked.findings, (checked.document,) if checked.document else ()
         if checked.document and action is Action.REPLACE and checked.document.header.replaced_id is None:
             findings.add("CDA-V03-RPLC", DOCUMENT)
-        layers = _layers(Layer.NOT_APPLICABLE, verdict_of(findings))
-        return Checked(None, CdaCheck(documents, findings), list(findings), layers)
+        own = len(findings)
+        official = OfficialLayers() if action is Action.DELETE else self._layers
+        inputs = official.check(checked, findings, DOCUMENT)
+        cda = CdaCheck(documents, findings, len(documents) if official.xsd else 0, tuple(inputs))
+        layers = self._states(Layer.NOT_APPLICABLE, verdict_of(findings[:own]), cda, action, 1)
+        return Checked(None, cda, list(findings), layers)
 
     def check_now(self, raw: bytes, message: Message) -> Checked:
         """The layers that need no worker (CPU work, synchronous)."""
@@ -115,19 +148,66 @@ class Checker:
             # an ACK repeats fields of MSH: a control character there could end its frame
             broken = Findings(self.book)
             broken.add("EXC-UNREADABLE", Place("MSH"))
-            return Checked(None, None, broken, _layers(Layer.FAILED, Layer.NOT_RUN))
+            return Checked(None, None, broken, self._states(Layer.FAILED, Layer.NOT_RUN))
         reading: Reading = read_transmission(message, self.book)
         findings = list(reading.findings)
         profile = verdict_of(findings)
         if reading.transmission is None:
-            return Checked(None, None, findings, _layers(profile, Layer.NOT_RUN))
-        cda = check_documents(reading.transmission, raw, self.book)
+            return Checked(None, None, findings, self._states(profile, Layer.NOT_RUN))
+        transmission = reading.transmission
+        cda = check_documents(transmission, raw, self.book, layers=self._layers)
         findings.extend(cda.findings)
-        return Checked(reading.transmission, cda, findings, _layers(profile, verdict_of(cda.findings)))
+        rules = verdict_of(f for f in cda.findings if f.rule != XSD_RULE)
+        states = self._states(profile, rules, cda, transmission.action, len(transmission.parts))
+        return Checked(transmission, cda, findings, states)
 
+    def _states(
+        self,
+        profile: Layer,
+        rules: Layer,
+        cda: CdaCheck | None = None,
+        action: Action | None = None,
+        parts: int = 0,
+    ) -> dict[str, Layer]:
+        """The layers' states before the worker was asked; `parts`: documents that came."""
+        xsd = schematron = Layer.NOT_CONFIGURED
+        # a deletion must stay deletable: the official layers do not judge it
+        none = Layer.NOT_APPLICABLE if action is Action.DELETE else Layer.NOT_RUN
+        if self._layers.xsd is not None:
+            xsd = none
+            if cda is not None and cda.xsd_checked:
+                xsd = verdict_of(f for f in cda.findings if f.rule == XSD_RULE)
+                if xsd is Layer.PASSED and cda.xsd_checked < parts:
+                    xsd = Layer.NOT_RUN
+        if self._layers.schematron:
+            schematron = none
+        return dict(zip(LAYERS, (profile, rules, xsd, schematron), strict=True))
 
-def _layers(profile: Layer, rules: Layer) -> dict[str, Layer]:
-    return dict(zip(LAYERS, (profile, rules, Layer.NOT_CONFIGURED, Layer.NOT_CONFIGURED), strict=True))
+    async def _with_schematron(self, checked: Checked) -> Checked:
+        """What the worker says, added."""
+        cda = checked.cda
+        if self._schematron is None or cda is None or not cda.inputs:
+            return checked
+        reports = await self._schematron.check(cda.inputs)
+        found: list[Finding] = []
+        circumstances: list[Finding] = []
+        for given, report in zip(cda.inputs, reports, strict=True):
+            more, unavailable = findings_of(report, given.place, self.book)
+            found.extend(more)
+            circumstances.extend(unavailable)
+        state = verdict_of(found)
+        documents = len(checked.transmission.parts) if checked.transmission else 1
+        all_ran = len(reports) == documents and all(r.complete for r in reports)
+        any_ran = any(f.ran for r in reports for f in r.families)
+        if state is not Layer.FAILED and (not any_ran or (state is Layer.PASSED and not all_ran)):
+            state = Layer.NOT_RUN
+        return replace(
+            checked,
+            findings=[*checked.findings, *found],
+            checks=checked.checks | {"schematron": state},
+            unavailable=circumstances,
+            schematron=tuple(reports),
+        )
 
 
 async def in_thread_if_big(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

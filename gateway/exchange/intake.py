@@ -231,6 +231,8 @@ class Intake:
         self, raw: bytes, message: Message, correlation: str
     ) -> tuple[str, list[Finding], Acceptance | None]:
         """All checks, then all verdicts: (`AE`|`AR`, findings, None) or (`AA`, warnings, what to commit)."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.ack.deadline
         checked = await self._checker.check(raw, message)
         reached("checked")
         findings = checked.findings
@@ -247,10 +249,12 @@ class Intake:
         findings.extend(versions)
         if rejected(findings):
             return "AE", findings, None
+        if checked.unavailable:
+            return "AR", [*checked.unavailable, *findings], None
         gathered = await gather(
             wanted,
             Preparation(transmission, cda.documents, self._clock.utc()),
-            self._settings.ack.deadline,
+            deadline - loop.time(),
             self._book,
             correlation,
         )

@@ -39,6 +39,10 @@ class GatewayView(Protocol):
         """What is not ready: name → French sentence. Empty when all is well."""
         ...
 
+    def checks(self) -> dict[str, str]:
+        """Layers of the official CDA package: which are in use, and the package's digest."""
+        ...
+
     async def measure(self) -> None:
         """Bring the gauges up to date."""
         ...
@@ -74,7 +78,8 @@ def create_app(gateway: GatewayView) -> FastAPI:
     async def readyz() -> JSONResponse:
         """200 when messages can be accepted, else 503 with the reasons."""
         reasons = await gateway.readiness()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+        body = {"ready": not reasons, "reasons": reasons, "checks": gateway.checks()}
+        return JSONResponse(body, status_code=503 if reasons else 200)
 
     @app.get("/metrics")
     async def metrics() -> Response:

