@@ -1,6 +1,6 @@
-"""The command line: `segur-gateway run | send | check-config | simulator | demo | version`.
+"""The command line: `segur-gateway run | send | validate | check-config | simulator | demo | version`.
 
-Exit status: 0 done (or AA for `send`), 1 refused or failed, 2 wrong use or wrong settings.
+Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return asyncio.run(_run(args.config))
             case "send":
                 return asyncio.run(_send(args))
+            case "validate":
+                from gateway.validation import command
+
+                return command.run(args)
             case "check-config":
                 return _check_config(args.config)
             case "simulator":
@@ -81,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument(
         "--raw", action="store_true", help="print the ACK as received too (it repeats no patient data)"
     )
+    validate = commands.add_parser(
+        "validate", help="full report of an ER7 or CDA file, without sending anything"
+    )
+    _validate_arguments(validate)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument("name", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP)))
     demo = commands.add_parser("demo", help="gateway and simulators on loopback, one document sent")
@@ -91,6 +99,40 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--once", action="store_true", help="stop after the first document; exit 0 or 1")
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _validate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `segur-gateway validate`."""
+    parser.add_argument("file", help="an ER7 message (MDM, ORU) or a bare CDA; - reads standard input")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--action",
+        choices=("submit", "replace", "delete"),
+        help="for a CDA: what would be asked (default: submit); for a message: instead of what it asks",
+    )
+    parser.add_argument(
+        "--destinations",
+        type=_destinations,
+        metavar="dmp,mss",
+        help="for a CDA: where it would go (default: not judged); for a message: instead of what it asks",
+    )
+    parser.add_argument(
+        "--processing",
+        choices=("P", "T", "D"),
+        help="MSH-11 (P production, T training, D debugging); for a message: instead of what it says",
+    )
+    parser.add_argument("--conformance", choices=("production", "interop"), help="preset of rule severities")
+    parser.add_argument(
+        "--config", type=Path, help="settings file (TOML); its connectors are asked too, offline"
+    )
+
+
+def _destinations(text: str) -> frozenset[str]:
+    """`dmp,mss` as a set; raises for another word."""
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if unknown := sorted(names - {"dmp", "mss"}):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)} (known: dmp, mss)")
+    return names
 
 
 async def _run(config: Path | None) -> int:

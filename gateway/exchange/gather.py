@@ -10,13 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connectors.port import Accepted, Connector, PlannedDelivery, Preparation, Refused, Unavailable, Verdict
 from gateway.errors import Finding
+from gateway.hl7.transmission import Transmission
 from gateway.rules import Findings, RuleBook
 
 log = logging.getLogger("gateway.exchange")
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The deadline passed before this connector answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A bug of the connector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +37,22 @@ class Gathered:
     code: str
     findings: Sequence[Finding]
     deliveries: Mapping[str, Sequence[PlannedDelivery]]
+    verdicts: Mapping[str, Verdict | Late | Failed] = field(default_factory=dict)
+    """What each connector said."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Late:
-    """The deadline passed before this connector answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """A bug of the connector."""
+def wanted(
+    connectors: Mapping[str, Connector], transmission: Transmission, book: RuleBook
+) -> tuple[dict[str, Connector], Findings]:
+    """The connectors that `transmission` asks for, and the findings of destinations that are not configured."""
+    asked = {n: c for n, c in connectors.items() if c.wants(transmission)}
+    missing = Findings(book)
+    flags = transmission.flags
+    if flags.dest_dmp and "dmp" not in connectors:
+        missing.add("EXC-NO-CONNECTOR", None, destination="DMP")
+    if (flags.dest_mssante_ps or flags.dest_mssante_pat) and "mss" not in connectors:
+        missing.add("EXC-NO-CONNECTOR", None, destination="MSSanté")
+    return asked, missing
 
 
 async def gather(
@@ -50,9 +67,10 @@ async def gather(
         name: asyncio.create_task(connector.prepare(preparation), name=f"prepare-{name}")
         for name, connector in connectors.items()
     }
-    verdicts: dict[str, Verdict | _Late | _Failed] = {}
+    verdicts: dict[str, Verdict | Late | Failed] = {}
     try:
-        await asyncio.wait(tasks.values(), timeout=deadline)
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=deadline)
     finally:
         for task in tasks.values():
             if not task.done():
@@ -62,16 +80,16 @@ async def gather(
     for name, task in tasks.items():
         if not task.done() or task.cancelled():
             log.warning("prepare %s: deadline passed (%s)", name, correlation)
-            verdicts[name] = _Late()
+            verdicts[name] = Late()
         elif (error := task.exception()) is not None:
             log.error("prepare %s failed: %s (%s)", name, type(error).__name__, correlation, exc_info=error)
-            verdicts[name] = _Failed()
+            verdicts[name] = Failed()
         else:
             verdicts[name] = task.result()
     return conclude(verdicts, book, correlation)
 
 
-def conclude(verdicts: Mapping[str, Verdict | _Late | _Failed], book: RuleBook, correlation: str) -> Gathered:
+def conclude(verdicts: Mapping[str, Verdict | Late | Failed], book: RuleBook, correlation: str) -> Gathered:
     """The precedence. Pure."""
     refused: list[Finding] = []
     warnings: list[Finding] = []
@@ -86,12 +104,12 @@ def conclude(verdicts: Mapping[str, Verdict | _Late | _Failed], book: RuleBook, 
                 refused.extend(verdict.findings)
             case Unavailable():
                 unavailable.add("EXC-UNAVAILABLE", None, destination=name, reason=verdict.reason)
-            case _Late():
+            case Late():
                 unavailable.add("EXC-DEADLINE", None, destination=name)
-            case _Failed():
+            case Failed():
                 unavailable.add("EXC-INTERNAL", None, correlation=correlation)
     if refused:
-        return Gathered("AE", (*refused, *warnings), {})
+        return Gathered("AE", (*refused, *warnings), {}, verdicts)
     if unavailable:
-        return Gathered("AR", (*unavailable, *warnings), {})
-    return Gathered("AA", warnings, deliveries)
+        return Gathered("AR", (*unavailable, *warnings), {}, verdicts)
+    return Gathered("AA", warnings, deliveries, verdicts)

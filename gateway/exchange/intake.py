@@ -27,14 +27,13 @@ from connectors.port import Connector, Preparation
 from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
 from gateway.exchange.accept import Acceptance, accept, check_register
 from gateway.exchange.checking import Checker, in_thread_if_big
-from gateway.exchange.gather import gather
+from gateway.exchange.gather import gather, wanted
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
-from gateway.hl7.transmission import Transmission
 from gateway.journal import records
 from gateway.journal.store import Journal
 from gateway.rules import Findings, RuleBook
@@ -239,7 +238,7 @@ class Intake:
         transmission, cda = checked.transmission, checked.cda
         if transmission is None or cda is None:
             return "AE", findings, None
-        wanted, missing = self._wanted(transmission)
+        asked, missing = wanted(self._connectors, transmission, self._book)
         findings.extend(missing)
         # version rules are told together with everything else that is wrong, so they are read even when the
         # message is refused already; `accept` reads them again inside its commit
@@ -252,7 +251,7 @@ class Intake:
         if checked.unavailable:
             return "AR", [*checked.unavailable, *findings], None
         gathered = await gather(
-            wanted,
+            asked,
             Preparation(transmission, cda.documents, self._clock.utc()),
             deadline - loop.time(),
             self._book,
@@ -273,16 +272,6 @@ class Intake:
             now=self._clock.utc(),
         )
         return "AA", findings, acceptance
-
-    def _wanted(self, transmission: Transmission) -> tuple[dict[str, Connector], Sequence[Finding]]:
-        wanted = {n: c for n, c in self._connectors.items() if c.wants(transmission)}
-        missing = Findings(self._book)
-        flags = transmission.flags
-        if flags.dest_dmp and "dmp" not in self._connectors:
-            missing.add("EXC-NO-CONNECTOR", None, destination="DMP")
-        if (flags.dest_mssante_ps or flags.dest_mssante_pat) and "mss" not in self._connectors:
-            missing.add("EXC-NO-CONNECTOR", None, destination="MSSanté")
-        return wanted, missing
 
     async def _refuse_same_control_id(self, new: records.NewMessage, message: Message) -> tuple[str, bytes]:
         """The same MSH-10 with other content: AE, and the bytes are kept under no MSH-10 of their own."""

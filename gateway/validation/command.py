@@ -1,0 +1,79 @@
+"""`segur-gateway validate FILE`: the report of a file on standard output; nothing is sent.
+
+Exit status: 0 accepted (tolerances included), 1 refused, 2 wrong use, wrong settings or a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from connectors.port import Connector
+from gateway.app import CONNECTOR_GROUP, find_connectors
+from gateway.errors import ConfigurationFault
+from gateway.exchange.checking import Checker
+from gateway.hl7.transmission import Action
+from gateway.rules import RuleBook, load_rulebook
+from gateway.settings import Settings, load_settings
+from gateway.validation.overrides import Options
+from gateway.validation.report import Report
+from gateway.validation.validator import Validator
+from gateway.validation.words import as_text
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole command. Raises `ConfigurationFault` for what is not about the content of the file."""
+    name = None if args.file == "-" else args.file
+    try:
+        content = sys.stdin.buffer.read() if name is None else Path(name).read_bytes()
+    except OSError as e:
+        raise ConfigurationFault(f"{args.file}: {e.strerror or 'cannot be read'}") from e
+    options = Options(Action(args.action) if args.action else None, args.destinations, args.processing)
+    report = asyncio.run(_validate(content, options, name, args.config, args.conformance))
+    if args.format == "json":
+        print(json.dumps(report.as_json(), ensure_ascii=False, indent=2))
+    else:
+        print(as_text(report), end="")
+    return 1 if report.verdict == "reject" else 0
+
+
+async def _validate(
+    content: bytes, options: Options, name: str | None, config: Path | None, conformance: str | None
+) -> Report:
+    settings, base_dir = load_settings(config)
+    if conformance is not None:
+        settings = settings.model_copy(update={"conformance": conformance})
+    async with contextlib.AsyncExitStack() as stops:
+        connectors = find_connectors(settings, base_dir)
+        book = _rulebook(settings, connectors)
+        for connector in connectors.values():
+            await connector.start()
+            stops.push_async_callback(connector.stop)
+        validator = Validator(
+            Checker(book),
+            settings.listener.max_message_bytes,
+            # without any connector table there are no destinations to compare the message with
+            connectors or None,
+            deadline=settings.ack.deadline,
+        )
+        return await validator.validate(content, options, name)
+
+
+def _rulebook(settings: Settings, connectors: dict[str, Connector]) -> RuleBook:
+    """The book of the core and of every known connector, configured or not: `[severity]` may name any rule."""
+    tables = {path for connector in connectors.values() for path in connector.rule_tables}
+    for entry in entry_points(group=CONNECTOR_GROUP):
+        spec = find_spec(entry.module)
+        table = Path(spec.origin).parent / "rules.toml" if spec and spec.origin else None
+        if entry.name not in connectors and table is not None and table.is_file():
+            tables.add(table)
+    book = load_rulebook(sorted(tables), settings.conformance, settings.severity)
+    for connector in connectors.values():
+        connector.use(book)
+    return book
