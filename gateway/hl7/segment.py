@@ -286,9 +286,13 @@ def unescape(text: str, wire: Wire) -> str:
 
 def escape(text: str, separators: Separators) -> str:
     r"""`text` as it may stand in a field: separators escaped, line breaks as `\.br\`, other controls left
-    out.
+    out. In a message that has no escape character (its MSH-2 uses it for something else), blanks stand for them.
     """
     mark = separators.escape.decode("latin-1")
+    if separators.escape == b"\0":
+        s = separators
+        marks_of = (s.field + s.component + s.repetition + s.subcomponent).decode("latin-1")
+        return "".join(" " if c in marks_of or c < " " else c for c in text)
     table = {
         separators.escape: f"{mark}E{mark}",
         separators.field: f"{mark}F{mark}",

@@ -109,7 +109,8 @@ def _identifiers(pid: Segment, findings: Findings) -> tuple[PatientId, ...]:
 def _traits(pid: Segment, identifiers: tuple[PatientId, ...], findings: Findings) -> Patient:
     by_type: dict[str, int] = {}
     for rep in _repetitions(pid, 5):
-        by_type.setdefault(pid.value(5, rep, 7), rep)
+        if by_type.setdefault(pid.value(5, rep, 7), rep) != rep and pid.value(5, rep):
+            findings.add("FIELD-REPETITION-IGNORED", pid.place(5, rep), field="PID-5")
     birth = by_type.get("L")
     if birth is None:
         birth = 1

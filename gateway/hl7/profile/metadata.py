@@ -93,6 +93,9 @@ def read_body(message: Message, metadata: Sequence[Group], code: str, findings: 
     place = obx.place(5, 1, 5)
     if obx.value(5, comp=2).upper() != "TEXT" or obx.value(5, comp=4).upper() != "BASE64":
         findings.add("BODY-FORM", obx.place(5), code=code)
+    elif obx.locate(5, 6)[1] or obx.repetitions(5) > 1:
+        # an ED has five components, and there is one body: the rest would be lost
+        findings.add("BODY-FORM", obx.place(5), code=code)
     offset, length = obx.locate(5, 5)
     content, whole = _decode_body(message.raw[offset : offset + length], code, place, findings)
     if content is None:

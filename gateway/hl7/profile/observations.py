@@ -92,6 +92,9 @@ def _read_part(obx: Segment, findings: Findings) -> DocumentPart:
     for component, expected in enumerate(_FORM, 2):
         if obx.value(5, comp=component).upper() != expected:
             findings.add("OBX5-FORM", obx.place(5, 1, component))
+    if obx.locate(5, 6)[1]:
+        # an ED has five components: what follows the data would be lost
+        findings.add("OBX5-FORM", obx.place(5, 1, 6))
     offset, length = obx.locate(5, 5)
     if length == 0:
         findings.add("OBX5-EMPTY", obx.place(5, 1, 5))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.hl7.message import Segment
-from gateway.hl7.profile.identity import authority
+from gateway.hl7.profile.identity import MAX_REPETITIONS, authority
 from gateway.hl7.profile.observations import Observations
 from gateway.hl7.transmission import INS_OIDS, Flags, Organisation, Party, Patient, Person
 from gateway.rules import Findings
@@ -97,6 +97,7 @@ class _Reader:
             self.findings.add("SB-REPEATED", prt.place())
 
     def _recipient(self, prt: Segment, document: int) -> None:
+        self._check_addresses(prt)
         party = read_party(prt)
         asked = self.flags.dest_mssante_ps or self.flags.dest_mssante_pat
         if party.address is None:
@@ -121,7 +122,8 @@ class _Reader:
             self.findings.add("PATIENT-ADDRESS-DOMAIN", prt.place(15, 1, 4))
 
     def _reply(self, prt: Segment) -> None:
-        address = prt.value(15, comp=4)
+        self._check_addresses(prt)
+        address = prt.value(15, address_repetition(prt), 4)
         if not address:
             self.findings.add("REPLY-ADDRESS", prt.place(15, 1, 4))
             return
@@ -129,12 +131,25 @@ class _Reader:
         if address.lower() not in (a.lower() for a in self.reply_to):
             self.reply_to.append(address)
 
+    def _check_addresses(self, prt: Segment) -> None:
+        """One PRT is one recipient: of several repetitions of PRT-15 only one may be a MSSanté address."""
+        count = prt.repetitions(15)
+        if count < 2:
+            return
+        repetitions = range(1, min(count, MAX_REPETITIONS) + 1)
+        addresses = [(prt.value(15, r, 3).upper(), r) for r in repetitions if prt.value(15, r, 4)]
+        usable = [r for kind, r in addresses if kind == "X.400"] or [r for _, r in addresses]
+        if len(usable) > 1 or count > MAX_REPETITIONS:
+            self.findings.add("RCT-SEVERAL-ADDRESSES", prt.place(15, usable[1] if len(usable) > 1 else None))
+        else:
+            self.findings.add("FIELD-REPETITION-IGNORED", prt.place(15, 2), field="PRT-15")
+
     def _check_address(self, prt: Segment, address: str) -> None:
         if not _SAFE.fullmatch(address):
             self.findings.add("ADDRESS-UNSAFE", prt.place(15, 1, 4))
         elif not _ADDRESS.fullmatch(address):
             self.findings.add("ADDRESS-SYNTAX", prt.place(15, 1, 4))
-        if prt.value(15, comp=3).upper() != "X.400":
+        if prt.value(15, address_repetition(prt), 3).upper() != "X.400":
             self.findings.add("PRT15-TYPE", prt.place(15, 1, 3))
 
     def _check_patient_address(self, prt: Segment, address: str) -> None:
@@ -149,6 +164,19 @@ class _Reader:
 
 
 _TRAILING_BLANK = re.compile(rb" (?:[|^&~]|\Z)")
+
+
+def address_repetition(prt: Segment) -> int:
+    """The repetition of PRT-15 that holds the MSSanté address: the first of type X.400, else the first with an
+    address.
+    """
+    count = prt.repetitions(15)
+    if count < 2:
+        return 1
+    addresses = [r for r in range(1, min(count, MAX_REPETITIONS) + 1) if prt.value(15, r, 4)]
+    return next(
+        (r for r in addresses if prt.value(15, r, 3).upper() == "X.400"), addresses[0] if addresses else 1
+    )
 
 
 def read_party(prt: Segment) -> Party:
@@ -169,4 +197,5 @@ def read_party(prt: Segment) -> Party:
             id_type=prt.value(8, comp=7),
             number=prt.value(8, comp=10),
         )
-    return Party(prt.place(), person, organisation, prt.value(10) or None, prt.value(15, comp=4) or None)
+    address = prt.value(15, address_repetition(prt), 4)
+    return Party(prt.place(), person, organisation, prt.value(10) or None, address or None)

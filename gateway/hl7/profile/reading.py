@@ -24,6 +24,7 @@ from gateway.hl7.profile.orders import (
     read_notification,
 )
 from gateway.hl7.profile.parties import read_parties
+from gateway.hl7.profile.repetitions import check_repetitions
 from gateway.hl7.profile.routing import check_routing
 from gateway.hl7.profile.structure import check_structure
 from gateway.hl7.transmission import Transmission
@@ -48,6 +49,7 @@ def read_transmission(message: Message, book: RuleBook) -> Reading:
         # Nothing says which structure to expect: further findings would be noise.
         return Reading(None, findings)
     check_structure(message, findings)
+    check_repetitions(message, findings)
     patient, account = read_patient(message, findings)
     patient_class, visit = read_visit(message, findings)
     document_type = read_document_type(message, findings)
