@@ -29,8 +29,9 @@ NAMES = (
 )
 # Every byte that means something to a reader, and few others, so that they meet by chance.
 _PIECES = (
-    b"|", b"^", b"~", b"\\", b"&", b'""', b" ", b"\0", b"\x0b", b"\x1c", b"\x1c\r", b"\t", b"\x85", b"\xe9", b"\xc3\xa9",
-    b"\xe2\x80\xa8", b"\xff\xfe", b"\xef\xbb\xbf", b"\\F\\", b"\\X0D\\", b"\\XC3\\", b"\\X", b"\\.br\\", b"\\E\\", b"\\H\\",
+    b"|", b"^", b"~", b"\\", b"&", b'""', b" ", b"\0", b"\x0b", b"\x1c", b"\x1c\r", b"\t", b"\x85", b"\xe9",
+    b"\xc3\xa9", b"\\H\\",
+    b"\xe2\x80\xa8", b"\xff\xfe", b"\xef\xbb\xbf", b"\\F\\", b"\\X0D\\", b"\\XC3\\", b"\\X", b"\\.br\\", b"\\E\\",
     b"A", b"1", b"Y", b"N", b"@", b".", b"=", b"<", b"MSH|^~\\&|", b"1.2.3", b"-1", b"NW", b"ED", b"RCT", b"SB",
 )  # fmt: skip
 junk = st.lists(st.sampled_from(_PIECES), max_size=8).map(b"".join)
@@ -154,8 +155,8 @@ def _charset(draw: st.DrawFn, lines: Lines) -> None:
 
 
 KNIVES: tuple[Knife, ...] = (
-    _set_field, _set_component, _set_component, _repeat_field, _repeat_field, _repeat_field, _add_fields, _cut_line, _break_line,
-    _drop, _double, _move, _add_segment, _add_segment, _poison, _separators, _charset,
+    _set_field, _set_component, _set_component, _repeat_field, _repeat_field, _repeat_field, _add_fields, _cut_line,
+    _break_line, _drop, _double, _move, _add_segment, _add_segment, _poison, _separators, _charset,
 )  # fmt: skip
 line_ends = st.sampled_from([b"\r", b"\r", b"\r", b"\n", b"\r\n", b"\r\r", b"\n\r"])
 

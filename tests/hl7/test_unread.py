@@ -7,7 +7,8 @@ import pytest
 from tests.hl7 import messages as m
 from tests.hl7.messages import MDM, REPLACEMENT, TO_PATIENT, copy, put
 
-REFUSED = ["MSH^9", "MSH^10", "MSH^11", "MSH^12", "PID^7", "PID^8", "PV1^2", "ORC^1", "OBR^4", "TXA^1", "TXA^2"] + [
+REFUSED = [
+    "MSH^9", "MSH^10", "MSH^11", "MSH^12", "PID^7", "PID^8", "PV1^2", "ORC^1", "OBR^4", "TXA^1", "TXA^2",
     "TXA^3", "TXA^12", "TXA^13", "TXA^17", "OBX^2", "OBX^3", "OBX^11", "PRT^4", "PRT^5", "PRT^8",
 ]  # fmt: skip
 IGNORED = [
