@@ -21,6 +21,7 @@ from lxml import etree
 from gateway.cda.coherence import check_coherence, check_pair
 from gateway.cda.document import Document
 from gateway.cda.header import read_header
+from gateway.cda.once import check_once
 from gateway.cda.package.payload import schematron_input
 from gateway.cda.package.reports import SchematronInput
 from gateway.cda.package.xsd import XsdLayer
@@ -130,6 +131,8 @@ def check_content(
         root, self_presenting=result.self_presenting, has_stylesheet_pi=result.has_stylesheet_pi
     )
     check_header(root, header, result.findings, place, action=action, dmp=dmp, processing=processing)
+    if action is not Action.DELETE:
+        check_once(root, result.findings, place)
     document = Document(header, content, hashlib.sha256(content).hexdigest(), part)
     return ContentCheck(document, result.findings, root)
 
