@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.cda.document import Document
 from gateway.errors import Finding
@@ -191,6 +191,15 @@ class Report:
     recipient_id: str = ""
     code: str = ""
     label: str = ""
+
+
+@runtime_checkable
+class WithCertificates(Protocol):
+    """A connector that holds certificates whose end is worth a metric."""
+
+    def certificates(self) -> Mapping[str, datetime]:
+        """Setting name to the end of validity (aware), of those in use."""
+        ...
 
 
 class Connector(Protocol):

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from connectors.port import Connector, ConnectorContext
+from connectors.port import Connector, ConnectorContext, WithCertificates
 from gateway import __version__
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.errors import ConfigurationFault, JournalUnavailable
@@ -137,8 +137,12 @@ class Gateway:
         return self.layers.status()
 
     async def measure(self) -> None:
-        """Bring the queue gauges up to date."""
+        """Bring the gauges of queues and certificates up to date."""
         now = Clock().now()
+        for name, connector in self.connectors.items():
+            if isinstance(connector, WithCertificates):
+                for certificate, end in connector.certificates().items():
+                    self.telemetry.certificate_end.labels(name, certificate).set(end.timestamp())
         depths = await self.journal.read(lambda s: queue.queue_depths(s, now))
         self.telemetry.queue_depth.clear()
         self.telemetry.queue_oldest.clear()

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from connectors.dmp.keyfiles import read_identity, read_password, use_identity
 from connectors.dmp.settings import DmpSettings
 from gateway.errors import ConfigurationFault
 
@@ -63,36 +63,6 @@ class Credentials:
     def valid_at(self, now: datetime) -> bool:
         """True when both certificates are valid at `now` (aware)."""
         return self.not_before <= now <= self.not_after
-
-
-def _password(path: Path | None, problems: list[str]) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes().rstrip(b"\r\n")
-    except OSError as e:
-        problems.append(f"key_password_file cannot be read ({type(e).__name__})")
-        return None
-
-
-def _certificates(name: str, path: Path, problems: list[str]) -> tuple[x509.Certificate, ...]:
-    try:
-        return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
-    except (OSError, ValueError) as e:
-        problems.append(f"{name} cannot be read as PEM certificates ({type(e).__name__})")
-        return ()
-
-
-def _key(name: str, path: Path, password: bytes | None, problems: list[str]) -> rsa.RSAPrivateKey | None:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as e:
-        problems.append(f"{name} cannot be read as a PEM private key ({type(e).__name__})")
-        return None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        problems.append(f"{name} is not an RSA key")
-        return None
-    return key
 
 
 def _usage(leaf: x509.Certificate, wanted: Callable[[x509.KeyUsage], bool]) -> bool:
@@ -140,11 +110,11 @@ def _chain_problem(name: str, chain: tuple[x509.Certificate, ...], problems: lis
 def load_credentials(settings: DmpSettings, now: datetime) -> Credentials:
     """Read and check everything. Raises `ConfigurationFault` with all problems."""
     problems: list[str] = []
-    password = _password(settings.key_password_file, problems)
-    auth = _certificates("auth_certificate", settings.auth_certificate, problems)
-    auth_key = _key("auth_key", settings.auth_key, password, problems)
-    sign = _certificates("sign_certificate", settings.sign_certificate, problems)
-    sign_key = _key("sign_key", settings.sign_key, password, problems)
+    password = read_password("key_password_file", settings.key_password_file, problems)
+    auth, auth_key = read_identity("auth", settings.auth_certificate, settings.auth_key, password, problems)
+    if settings.sign_password_file is not None:
+        password = read_password("sign_password_file", settings.sign_password_file, problems)
+    sign, sign_key = read_identity("sign", settings.sign_certificate, settings.sign_key, password, problems)
     if auth:
         _pair("auth_certificate", auth[0], auth_key, problems)
         _dates("auth_certificate", auth[0], now, problems)
@@ -163,7 +133,7 @@ def load_credentials(settings: DmpSettings, now: datetime) -> Credentials:
             problems.append("sign_certificate: no OU (Struct_IdNat) in the subject")
     if auth and sign and structure_of(auth[0]) != structure_of(sign[0]):
         problems.append("auth_certificate and sign_certificate do not belong to the same structure (OU)")
-    context = _tls(settings, password, problems)
+    context = _tls(settings, auth, auth_key, problems)
     if problems or context is None or sign_key is None:
         raise ConfigurationFault("[connectors.dmp] " + "; ".join(problems))
     leaf = sign[0]
@@ -185,7 +155,12 @@ def load_credentials(settings: DmpSettings, now: datetime) -> Credentials:
     )
 
 
-def _tls(settings: DmpSettings, password: bytes | None, problems: list[str]) -> ssl.SSLContext | None:
+def _tls(
+    settings: DmpSettings,
+    chain: tuple[x509.Certificate, ...],
+    key: rsa.RSAPrivateKey | None,
+    problems: list[str],
+) -> ssl.SSLContext | None:
     """TLS 1.2 client context with our certificate; None (and a problem) when a file does not load."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -194,15 +169,34 @@ def _tls(settings: DmpSettings, password: bytes | None, problems: list[str]) -> 
         context.load_verify_locations(cafile=str(settings.ca_bundle))
     except (OSError, ssl.SSLError) as e:
         problems.append(f"ca_bundle cannot be read ({type(e).__name__})")
+    if not chain or key is None:
+        return None
     try:
-        # a wrong pass phrase must fail here, never prompt on a terminal
-        context.load_cert_chain(
-            str(settings.auth_certificate), str(settings.auth_key), password=password or b""
-        )
+        use_identity(context, chain, key)
     except (OSError, ssl.SSLError, ValueError) as e:
         problems.append(f"auth_certificate and auth_key cannot be used for TLS ({type(e).__name__})")
         return None
     return context
+
+
+def fingerprint(settings: DmpSettings) -> tuple[tuple[int, ...], ...]:
+    """What changes when one of the files changes: device, inode, size and time of each (absent: nothing)."""
+    made = []
+    for path in (
+        settings.auth_certificate,
+        settings.auth_key,
+        settings.sign_certificate,
+        settings.sign_key,
+        settings.key_password_file,
+        settings.sign_password_file,
+        settings.ca_bundle,
+    ):
+        try:
+            found = path.stat() if path is not None else None
+        except OSError:
+            found = None
+        made.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found else ())
+    return tuple(made)
 
 
 def sha1_base64(certificate: x509.Certificate) -> str:

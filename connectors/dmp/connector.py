@@ -11,23 +11,26 @@ Source: spec/dmp.md §3.7, §3.8, §4.4.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from connectors.dmp import existence
 from connectors.dmp import preparation as pre
-from connectors.dmp.certificates import Credentials, load_credentials
+from connectors.dmp.existence import Existence
+from connectors.dmp.link import Link
 from connectors.dmp.plan import Plan, load
-from connectors.dmp.requests import Request, RequestBuilder
-from connectors.dmp.responses import Answer, ErrorCodes, Failure, load_codes, read_reply
+from connectors.dmp.requests import Request
+from connectors.dmp.responses import Answer, Failure
+from connectors.dmp.roles import Roles, load_roles
 from connectors.dmp.settings import DmpSettings, read_settings
-from connectors.dmp.transport import DmpTransport, TransportFailure
 from connectors.port import (
     Accepted,
     ConnectorContext,
     DeliveryJob,
     Outcome,
     OutcomeClass,
+    PlannedDelivery,
     Predecessor,
     Preparation,
     Refused,
@@ -35,10 +38,11 @@ from connectors.port import (
     Unavailable,
     Verdict,
 )
+from connectors.xds.ebrim import APPROVED, DELETED
 from connectors.xds.tables import Tables, load_tables
-from gateway.errors import GatewayBug
+from gateway.errors import GatewayBug, Place
 from gateway.hl7.transmission import Action, Transmission
-from gateway.rules import RuleBook
+from gateway.rules import Findings, RuleBook
 
 
 def _utc_clock() -> datetime:
@@ -55,14 +59,10 @@ class DmpConnector:
         self, settings: DmpSettings, software_version: str, clock: Callable[[], datetime] = _utc_clock
     ) -> None:
         self._settings = settings
-        self._version = software_version
-        self._clock = clock
         self._tables: Tables = load_tables(settings.tables)
-        self._codes: ErrorCodes = load_codes(settings.error_codes)
+        self._roles: Roles = load_roles(settings.tables, settings.directory)
         self._book: RuleBook | None = None
-        self._credentials: Credentials | None = None
-        self._builder: RequestBuilder | None = None
-        self._transport: DmpTransport | None = None
+        self._link = Link(settings, software_version, clock)
 
     def use(self, book: RuleBook) -> None:
         """Receive the rule book."""
@@ -74,32 +74,30 @@ class DmpConnector:
 
     async def start(self) -> None:
         """Check certificates, open the pool."""
-        credentials = await asyncio.to_thread(load_credentials, self._settings, self._clock())
-        self._credentials = credentials
-        self._builder = RequestBuilder(self._settings, credentials.signing, self._version)
-        self._transport = DmpTransport(self._settings, credentials.tls)
+        await self._link.start()
 
     async def stop(self) -> None:
         """Close the pool."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        await self._link.stop()
 
-    def certificate_expiry(self) -> datetime | None:
-        """When the first of our two certificates expires (for metrics and alerts); None before start."""
-        return self._credentials.not_after if self._credentials else None
+    def certificates(self) -> Mapping[str, datetime]:
+        """`connectors.port.WithCertificates`."""
+        return self._link.certificates()
 
     async def prepare(self, preparation: Preparation) -> Verdict:
         """Everything that can be refused without asking the DMP (under 1 ms: no thread is worth it)."""
         if self._book is None:
             raise GatewayBug("the DMP connector has no rule book")
-        if self._credentials is None or self._transport is None:
+        credentials = self._link.credentials
+        if credentials is None or not self._link.started:
             return Unavailable("Le connecteur DMP est arrêté.")
-        if not self._credentials.valid_at(preparation.now):
+        if not credentials.valid_at(preparation.now):
             return Unavailable("Un certificat du connecteur DMP n'est pas en cours de validité.")
         findings, deliveries = pre.prepare(
-            preparation, self._settings, self._tables, self._credentials.signing.structure, self._book
+            preparation, self._settings, self._tables, self._roles, credentials.signing.structure, self._book
         )
+        if self._settings.precheck_existence and deliveries:
+            await self._ask_existence(preparation, deliveries[0], findings)
         if findings.rejects:
             return Refused(tuple(findings))
         return Accepted(deliveries, tuple(findings))
@@ -107,7 +105,8 @@ class DmpConnector:
     async def deliver(self, job: DeliveryJob) -> Outcome:
         """One attempt of TD2.1a, TD2.1b or TD3.3c."""
         plan = load(job.plan)
-        if self._credentials is not None and not self._credentials.valid_at(job.now):
+        credentials = self._link.credentials
+        if credentials is not None and not credentials.valid_at(job.now):
             return Outcome(
                 OutcomeClass.CONFIGURATION, "CERTIFICATE", "Certificat du connecteur DMP hors validité."
             )
@@ -148,8 +147,8 @@ class DmpConnector:
     async def _submit(self, job: DeliveryJob, plan: Plan, replaced: str | None) -> Outcome:
         content = await job.documents[0].read()
         # signing and canonicalising a large document takes longer than the event loop may wait
-        request = await asyncio.to_thread(self._build.submit, plan, content, replaced, job.now)
-        answer = await self._call(request, writes=True)
+        request = await asyncio.to_thread(self._link.build.submit, plan, content, replaced, job.now)
+        answer = await self._link.call(request, writes=True)
         if isinstance(answer, Failure):
             return await self._refused(job, plan, answer)
         return _done(answer, request)
@@ -186,8 +185,10 @@ class DmpConnector:
             return Outcome(
                 OutcomeClass.PERMANENT, "AMBIGUOUS", "Plusieurs références pour le document à supprimer."
             )
-        request = await asyncio.to_thread(self._build.delete, plan, found[0], job.now)
-        answer = await self._call(request, writes=True)
+        request = await asyncio.to_thread(
+            self._link.build.status, plan.subject, plan.lot, found[0], APPROVED, DELETED, job.now
+        )
+        answer = await self._link.call(request, writes=True)
         if isinstance(answer, Failure):
             return await self._refused(job, plan, answer)
         return _done(answer, request)
@@ -221,33 +222,36 @@ class DmpConnector:
 
     async def _find(self, plan: Plan, unique_id: str, now: datetime) -> tuple[str, ...] | Failure:
         """References (entryUUID) of one uniqueId."""
-        request = await asyncio.to_thread(self._build.find, plan, unique_id, now)
-        answer = await self._call(request, writes=False)
+        request = await asyncio.to_thread(self._link.build.find, plan.subject, unique_id, now)
+        answer = await self._link.call(request, writes=False)
+        if isinstance(answer, Answer) and answer.partial:
+            # what is not listed may be there all the same
+            return Failure(OutcomeClass.TRANSIENT, "PartialSuccess", "Recherche incomplète dans le DMP.")
         return answer if isinstance(answer, Failure) else answer.references
 
-    async def _call(self, request: Request, *, writes: bool) -> Answer | Failure:
-        if self._transport is None:
-            return Failure(OutcomeClass.TRANSIENT, "STOPPED", "Le connecteur DMP est arrêté.")
+    async def _ask_existence(
+        self, preparation: Preparation, planned: PlannedDelivery, findings: Findings
+    ) -> None:
+        """TD0.2 while the sender waits; no answer is no reason to refuse."""
+        sent = preparation.transmission
+        ins = sent.patient.ins
+        if ins is None:
+            return
+        patient = (ins.authority, ins.value)
+        subject = load(planned.plan).subject
+        request = await asyncio.to_thread(
+            self._link.build.exists, subject, patient, sent.processing_id or "P", preparation.now
+        )
         try:
-            reply = await self._transport.post(
-                request.url,
-                request.content_type,
-                request.chunks,
-                request.length,
-                self._settings.max_reply_size,
-            )
-        except TransportFailure as e:
-            outcome = e.outcome
-            if outcome is OutcomeClass.UNCERTAIN and not writes:
-                outcome = OutcomeClass.TRANSIENT
-            return Failure(outcome, e.code, e.label)
-        return read_reply(reply, request.message_id, self._codes, writes=writes)
-
-    @property
-    def _build(self) -> RequestBuilder:
-        if self._builder is None:
-            raise GatewayBug("the DMP connector was not started")
-        return self._builder
+            async with asyncio.timeout(self._settings.precheck_timeout):
+                answer = await self._link.call(request, writes=False)
+        except TimeoutError:
+            return
+        if isinstance(answer, Failure) or answer.content is None:
+            return
+        found = existence.read(answer.content)
+        if isinstance(found, Existence) and not found.exists:
+            findings.add("DMP-ABSENT", Place("PID", field=3))
 
 
 def _targets(job: DeliveryJob, plan: Plan) -> tuple[str, ...]:

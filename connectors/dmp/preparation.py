@@ -12,7 +12,8 @@ from collections.abc import Collection
 
 from connectors.dmp import plan as plans
 from connectors.dmp.plan import Plan
-from connectors.dmp.settings import DmpSettings
+from connectors.dmp.roles import Roles
+from connectors.dmp.settings import DmpSettings, Role
 from connectors.dmp.vihf import VihfSubject
 from connectors.port import PlannedDelivery, Preparation
 from connectors.xds import formats
@@ -33,13 +34,14 @@ def prepare(
     preparation: Preparation,
     settings: DmpSettings,
     tables: Tables,
+    roles: Roles,
     structure_of_certificate: str,
     book: RuleBook,
 ) -> tuple[Findings, tuple[PlannedDelivery, ...]]:
     """All findings, and the deliveries when none rejects."""
     sent = preparation.transmission
     findings = Findings(book)
-    subject = _subject(sent, settings, structure_of_certificate, findings)
+    subject = _subject(preparation, settings, roles, structure_of_certificate, findings)
     _patient(sent, settings, findings)
     if sent.flags.connexion_secrete and not settings.vihf.secret_connection:
         findings.add("DMP-SECRET")
@@ -62,9 +64,10 @@ def own_structures(settings: DmpSettings, of_certificate: str) -> frozenset[str]
 
 
 def _subject(
-    sent: Transmission, settings: DmpSettings, of_certificate: str, findings: Findings
+    preparation: Preparation, settings: DmpSettings, roles: Roles, of_certificate: str, findings: Findings
 ) -> VihfSubject:
     """The VIHF's subject from PRT `SB` (§2.2)."""
+    sent = preparation.transmission
     sender = sent.sender
     organisation = sender.organisation if sender else None
     person = sender.person if sender else None
@@ -84,7 +87,12 @@ def _subject(
     secret = sent.flags.connexion_secrete
     if person and person.id and settings.vihf.subject == "sender":
         name = f"{person.family} {person.given}".strip()
-        return VihfSubject(structure, formats.ps_id_nat(person), name, patient, secret)
+        ps_id = formats.ps_id_nat(person)
+        own: tuple[Role, ...] = ()
+        if settings.vihf.roles_from == "sender":
+            authors = (a for d in preparation.documents for a in d.header.authors)
+            own = roles.of_person(ps_id, authors) or ()
+        return VihfSubject(structure, ps_id, name, patient, secret, own)
     device = (sender.device if sender else None) or settings.software.name
     service = organisation.name if organisation else ""
     display = ", ".join(x for x in (settings.software.name, settings.software.version, service) if x)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from connectors.dmp import mtom
 from connectors.dmp.soap import SOAP, WSA
 from connectors.dmp.transport import HttpReply
 from connectors.port import OutcomeClass
-from connectors.xds.ebrim import QUERY, RIM, RS
+from connectors.xds.ebrim import IHE, QUERY, RIM, RS
 from gateway.errors import ConfigurationFault
 from gateway.safexml import safe_parser
 
@@ -35,6 +35,11 @@ _CLASSES = {
     _DUPLICATE: OutcomeClass.PERMANENT,
 }
 _WORDS_LIMIT = 300
+EXISTENCE: Final = "{urn:hl7-org:v3}PRPA_IN201308UV02"
+RETRIEVED: Final = f"{{{IHE}}}RetrieveDocumentSetResponse"
+_BODIES: Final = frozenset(
+    {f"{{{RS}}}RegistryResponse", f"{{{QUERY}}}AdhocQueryResponse", RETRIEVED, EXISTENCE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,16 @@ class ErrorCodes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The DMP accepted. `references` are the ObjectRef of a query, `warnings` codes of severity Warning."""
+    """The DMP accepted. `references` are the ObjectRef of a query, `warnings` codes of severity Warning (and
+    of the errors beside what a query found: `partial`)."""
 
     references: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    partial: bool = False
+    content: etree._Element | None = field(default=None, compare=False, repr=False)
+    """The body's element."""
+    parts: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Attachments by Content-ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +117,7 @@ def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: 
     for a query it is merely TRANSIENT.
     """
     doubt = OutcomeClass.UNCERTAIN if writes else OutcomeClass.TRANSIENT
-    root = _envelope(reply)
+    root, parts = _envelope(reply)
     if root is None:
         return _http_failure(reply.status, doubt)
     relates = (root.findtext(f"{{{SOAP}}}Header/{{{WSA}}}RelatesTo") or "").strip()
@@ -118,23 +129,29 @@ def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: 
         return Failure(doubt, "EMPTY", "Réponse du DMP sans contenu.")
     if content.tag == f"{{{SOAP}}}Fault":
         return _fault(content, codes, doubt)
-    if content.tag not in (f"{{{RS}}}RegistryResponse", f"{{{QUERY}}}AdhocQueryResponse"):
+    if content.tag not in _BODIES:
         return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP de forme inconnue.")
     if not relates:
         return Failure(doubt, "RELATES_TO", "Réponse du DMP sans référence à la requête.")
-    return _registry(content, codes, doubt)
+    if content.tag == EXISTENCE:
+        return Answer(content=content)
+    response = content.find(f"{{{RS}}}RegistryResponse") if content.tag == RETRIEVED else content
+    if response is None:
+        return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP de forme inconnue.")
+    made = _registry(response, codes, doubt, writes)
+    return replace(made, content=content, parts=parts) if isinstance(made, Answer) else made
 
 
-def _envelope(reply: HttpReply) -> etree._Element | None:
-    """The SOAP 1.2 envelope, or None for anything else (HTML page, cut package, empty body…)."""
+def _envelope(reply: HttpReply) -> tuple[etree._Element | None, Mapping[str, bytes]]:
+    """The SOAP 1.2 envelope and the attachments; no envelope in anything else (HTML page, cut package…)."""
     try:
-        raw, _ = mtom.decode(reply.content_type, reply.body)
+        raw, parts = mtom.decode(reply.content_type, reply.body)
         root = etree.fromstring(raw, safe_parser(remove_comments=True))
     except (ValueError, etree.XMLSyntaxError):
-        return None
-    return (
-        root if root.tag == f"{{{SOAP}}}Envelope" and root.getroottree().docinfo.internalDTD is None else None
-    )
+        return None, {}
+    if root.tag != f"{{{SOAP}}}Envelope" or root.getroottree().docinfo.internalDTD is not None:
+        return None, {}
+    return root, parts
 
 
 def _http_failure(status: int, doubt: OutcomeClass) -> Failure:
@@ -182,7 +199,9 @@ _GRAVITY = (
 )
 
 
-def _registry(response: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Answer | Failure:
+def _registry(
+    response: etree._Element, codes: ErrorCodes, doubt: OutcomeClass, writes: bool
+) -> Answer | Failure:
     status = (response.get("status") or "").rpartition(":")[2]
     warnings: list[str] = []
     failures: list[Failure] = []
@@ -195,9 +214,12 @@ def _registry(response: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) 
         row = codes.find(code, words)
         outcome = row.outcome if row is not None else OutcomeClass.PERMANENT
         failures.append(Failure(outcome, code, _words(code, words, row), row is not None and row.duplicate))
-    if status == "Success":
+    if status == "Success" or (status == "PartialSuccess" and not writes):
         found = response.iterfind(f"{{{RIM}}}RegistryObjectList/{{{RIM}}}ObjectRef")
-        return Answer(tuple(r.get("id") or "" for r in found), tuple(warnings))
+        beside = () if status == "Success" else tuple(f.code for f in failures)
+        return Answer(
+            tuple(r.get("id") or "" for r in found), (*warnings, *beside), partial=status != "Success"
+        )
     if status == "PartialSuccess":
         # one document per lot: what was kept is found by reading back
         return Failure(doubt, "PartialSuccess", "Enregistrement partiel par le DMP.")

@@ -46,6 +46,13 @@ class Role(_Table):
     system_name: str = ""
 
 
+class Purpose(_Table):
+    """One value of purposeofuse."""
+
+    code: str
+    label: str
+
+
 class Vihf(_Table):
     """Content of the VIHF where it does not come from the message (spec/dmp.md §2)."""
 
@@ -59,12 +66,21 @@ class Vihf(_Table):
     roles: tuple[Role, ...] = Field(
         (Role(code="AUTOMATE", system="1.2.250.1.213.1.1.4.6", label="Automate"),), min_length=1, max_length=2
     )
+    """Of the gateway, and of a sender whose own are not looked for or not found."""
+    roles_from: Literal["settings", "sender"] = "settings"
+    """`sender`: profession and specialty of the person of PRT `SB`, from `directory`, else from the document
+    when that person is one of its authors, else `roles`."""
     sector: str = "SA01"
     """Secteur_Activite (JDV_J61) of a structure that `sectors` does not name."""
     sectors: Mapping[str, str] = {}
     """Secteur_Activite by Struct_IdNat."""
     authn_context: str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
+    air_context_decl: str = "CONF_EXI_PGSSIS"
+    """AuthnContextDecl of the AIR mode (« AIR simplifié »); the sources disagree on others."""
     purpose_system_name: str = "mode acces VIHF 2.0"
+    purposes: Mapping[str, Purpose] = {"normal": Purpose(code="normal", label="Accès normal")}
+    """Access modes that may be asked for. Régulation and bris de glace are named by the CNAM without their codes:
+    they are refused until they are given here."""
     secret_connection: str = ""
     """Value of the confidentiality-code attribute of a secret connection; it is published nowhere we know,
     so a message that asks for one is refused until it is given."""
@@ -81,6 +97,19 @@ class Software(_Table):
     """LPS_ID_HOMOLOGATION_DMP."""
 
 
+class Api(_Table):
+    """The HTTP API for the DPI (docs/dmp-api.md); served only when `api_tokens` names a file."""
+
+    processing_id: Literal["P", "T", "D"] = "P"
+    """Which INS domains are allowed (`ins_oids`), as MSH-11 says it for messages."""
+    max_request_size: int = Field(65_536, gt=0)
+    """Bytes of a request's body."""
+    content_type: str = "07"
+    """contentTypeCode (JDV_J59) of the lots of TD3.3: external consultation."""
+    max_authentication_age: float = Field(12 * 3600.0, gt=0)
+    """Seconds since the user's strong authentication."""
+
+
 _REAL = (INS_NIR, INS_NIA)
 _ALL = (INS_NIR, INS_NIA, INS_TEST, INS_DEMO)
 
@@ -92,15 +121,22 @@ class DmpSettings(_Table):
     """`https://host[:port]/si-dmp-server/v2/services`."""
     repository_suffix: str = "/repository"
     registry_suffix: str = "/registry"
+    patients_suffix: str = "/patients"
+    """TD0.2; the CNAM kit says `/patient`, the DRIMbox `/patients`."""
 
     auth_certificate: Path
-    """ORG AUTH_CLI, PEM (leaf, then its chain): TLS client."""
-    auth_key: Path
+    """ORG AUTH_CLI: TLS client. PEM (leaf, then its chain), or PKCS#12 that holds the key too."""
+    auth_key: Path | None = None
+    """PEM; left out when `auth_certificate` is a PKCS#12."""
     sign_certificate: Path
-    """ORG SIGN (cachet), PEM (leaf, then its chain): VIHF and XAdES."""
-    sign_key: Path
+    """ORG SIGN (cachet): VIHF and XAdES. PEM (leaf, then its chain), or PKCS#12 that holds the key too."""
+    sign_key: Path | None = None
+    """PEM; left out when `sign_certificate` is a PKCS#12."""
     key_password_file: Path | None = None
-    """Pass phrase of both keys."""
+    """Pass phrase of the keys (of `auth_key` only when `sign_password_file` is given)."""
+    sign_password_file: Path | None = None
+    certificate_check: float = Field(60.0, gt=0)
+    """Seconds between looks at the certificate files: changed ones are used without a restart."""
     ca_bundle: Path
     """Authorities of the DMP's server certificate, PEM."""
 
@@ -130,6 +166,16 @@ class DmpSettings(_Table):
     """A structured document whose template ASS_A11 does not know goes as « modelesHorsProfils » (JDV_J60)."""
     tables: Path | None = None
     """Folder whose files replace the shipped value sets."""
+    directory: Path | None = None
+    """Professionals' roles (TSV: `person`, `role`, `role_system`, `specialty`, `specialty_system`): see
+    `vihf.roles_from`."""
+    precheck_existence: bool = False
+    """TD0.2 before the ACK: refuse at once when the patient has no DMP. Adds the DMP to what an ACK waits for;
+    when it does not answer within `precheck_timeout`, the message is accepted as without it."""
+    precheck_timeout: float = Field(3.0, gt=0)
+    api_tokens: Path | None = None
+    """File of the API's callers; without it there is no API."""
+    api: Api = Api()
     error_codes: Path | None = None
     """File that replaces the shipped dmp_error_codes.csv."""
     expiry_warning_days: int = Field(30, ge=0)
@@ -147,6 +193,11 @@ class DmpSettings(_Table):
         return self.base_url + self.repository_suffix
 
     @property
+    def patients_url(self) -> str:
+        """Where TD0.2 goes."""
+        return self.base_url + self.patients_suffix
+
+    @property
     def registry_url(self) -> str:
         """Where ITI-18 and ITI-57 go."""
         return self.base_url + self.registry_suffix
@@ -158,6 +209,9 @@ _PATHS = (
     "sign_certificate",
     "sign_key",
     "key_password_file",
+    "sign_password_file",
+    "directory",
+    "api_tokens",
     "ca_bundle",
     "tables",
     "error_codes",

@@ -22,10 +22,14 @@ ANONYMOUS: Final = "http://www.w3.org/2005/08/addressing/anonymous"
 PROVIDE_AND_REGISTER: Final = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
 STORED_QUERY: Final = "urn:ihe:iti:2007:RegistryStoredQuery"
 UPDATE_DOCUMENT_SET: Final = "urn:ihe:iti:2010:UpdateDocumentSet"
+RETRIEVE: Final = "urn:ihe:iti:2007:RetrieveDocumentSet"
+FIND_CANDIDATES: Final = "urn:hl7-org:v3:PRPA_IN201307UV02"
 RESPONSE_ACTION: Final = {
     PROVIDE_AND_REGISTER: PROVIDE_AND_REGISTER + "Response",
     STORED_QUERY: STORED_QUERY + "Response",
     UPDATE_DOCUMENT_SET: UPDATE_DOCUMENT_SET + "-Response",
+    RETRIEVE: RETRIEVE + "Response",
+    FIND_CANDIDATES: "urn:hl7-org:v3:PRPA_IN201308UV02",
 }
 
 

@@ -1,4 +1,4 @@
-"""VIHF: the SAML 2.0 assertion that identifies the establishment to the DMP, in INDIRECTE mode.
+"""VIHF: the SAML 2.0 assertion that says who speaks to the DMP, in INDIRECTE or INDIRECTE_RENFORCEE (AIR) mode.
 
 Purpose: build and sign one assertion per call. Pure: time and identifier come in.
 Guarantee: the bytes returned go into the envelope untouched, and the exclusive canonical form makes the
@@ -26,7 +26,7 @@ from signxml.algorithms import (
 from signxml.signer import XMLSigner
 
 from connectors.dmp.certificates import SigningIdentity
-from connectors.dmp.settings import Software, Vihf
+from connectors.dmp.settings import Role, Software, Vihf
 from connectors.dmp.xmldsig import DS, default_namespace
 
 SAML: Final = "urn:oasis:names:tc:SAML:2.0:assertion"
@@ -41,9 +41,25 @@ CONFIDENTIALITY: Final = "urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confi
 _X509_NAME = "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName"
 
 
+INDIRECT: Final = "INDIRECTE"
+AIR: Final = "INDIRECTE_RENFORCEE"
+
+
+@dataclass(frozen=True, slots=True)
+class StrongAuthentication:
+    """How a professional proved who they are to the software that calls us (EX_AIR-050)."""
+
+    context: str
+    """AuthnContextClassRef: the means of the primary authentication."""
+    instant: datetime
+    """When (aware)."""
+    purpose: str = "normal"
+    """Key of `vihf.purposes`."""
+
+
 @dataclass(frozen=True, slots=True)
 class VihfSubject:
-    """What the message decides; travels in the delivery's plan."""
+    """Who speaks: decided by the message (it travels in the delivery's plan), or by the caller of the API."""
 
     structure: str
     """Identifiant_Structure (Struct_IdNat)."""
@@ -54,6 +70,10 @@ class VihfSubject:
     patient: str
     """resource-id: `matricule^^^&OID&ISO^NH`."""
     secret: bool = False
+    roles: tuple[Role, ...] = ()
+    """Profession, then specialty (JDV_J65); empty: those of the settings."""
+    strong: StrongAuthentication | None = None
+    """Given: AIR mode, in the name of a strongly authenticated person. None: INDIRECTE."""
 
 
 def attributes(subject: VihfSubject, vihf: Vihf, software: Software) -> dict[str, str]:
@@ -61,7 +81,7 @@ def attributes(subject: VihfSubject, vihf: Vihf, software: Software) -> dict[str
     sector = vihf.sectors.get(subject.structure, vihf.sector)
     made = {
         "VIHF_Version": vihf.version,
-        vihf.mode_attribute: "INDIRECTE",
+        vihf.mode_attribute: AIR if subject.strong else INDIRECT,
         "Identifiant_Structure": subject.structure,
         "Secteur_Activite": f"{sector}^{SECTOR_SYSTEM}",
         SUBJECT_ID: subject.display,
@@ -91,11 +111,15 @@ def _coded(parent: etree._Element, tag: str, values: Mapping[str, str]) -> None:
     made.set(f"{{{XSI}}}type", "CE")
 
 
+def _instant(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
 def build(
     subject: VihfSubject, vihf: Vihf, software: Software, issuer: str, now: datetime, identifier: UUID
 ) -> etree._Element:
     """The assertion without its signature."""
-    instant = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    instant = _instant(now)
     root = etree.Element(
         f"{{{SAML}}}Assertion",
         {"ID": f"_{identifier}", "IssueInstant": instant, "Version": "2.0"},
@@ -103,25 +127,30 @@ def build(
     )
     _saml(root, "Issuer", issuer, Format=_X509_NAME)
     _saml(_saml(root, "Subject"), "NameID", subject.name_id)
-    statement = _saml(root, "AuthnStatement", AuthnInstant=instant)
-    _saml(_saml(statement, "AuthnContext"), "AuthnContextClassRef", vihf.authn_context)
+    strong = subject.strong
+    statement = _saml(root, "AuthnStatement", AuthnInstant=_instant(strong.instant) if strong else instant)
+    context = _saml(statement, "AuthnContext")
+    _saml(context, "AuthnContextClassRef", strong.context if strong else vihf.authn_context)
+    if strong:
+        _saml(context, "AuthnContextDecl", vihf.air_context_decl)
     listed = _saml(root, "AttributeStatement")
     for name, value in attributes(subject, vihf, software).items():
         _saml(_saml(listed, "Attribute", Name=name), "AttributeValue", value)
     roles = _saml(listed, "Attribute", Name=ROLE)
-    for role in vihf.roles:
+    for role in subject.roles or vihf.roles:
         values = {"code": role.code, "codeSystem": role.system, "displayName": role.label}
         if role.system_name:
             values["codeSystemName"] = role.system_name
         _coded(roles, "Role", values)
+    purpose = vihf.purposes[strong.purpose if strong else "normal"]
     _coded(
         _saml(listed, "Attribute", Name=PURPOSE),
         "PurposeOfUse",
         {
-            "code": "normal",
+            "code": purpose.code,
             "codeSystem": "1.2.250.1.213.1.1.4.248",
             "codeSystemName": vihf.purpose_system_name,
-            "displayName": "Accès normal",
+            "displayName": purpose.label,
         },
     )
     return root

@@ -136,7 +136,8 @@ def _classification(parent: etree._Element, layout: Layout, scheme: str, node: s
     )
 
 
-def _code(parent: etree._Element, layout: Layout, scheme: str, code: XdsCode) -> None:
+def add_code(parent: etree._Element, layout: Layout, scheme: str, code: XdsCode) -> None:
+    """One coded attribute as a Classification."""
     made = _classification(parent, layout, scheme, code.code)
     _slot(made, "codingScheme", (code.scheme,))
     _localized(made, "Name", code.label or code.code)
@@ -163,9 +164,10 @@ def _external(parent: etree._Element, layout: Layout, scheme: str, value: str, n
     _localized(made, "Name", name)
 
 
-def _association(
+def add_association(
     parent: etree._Element, layout: Layout, kind: str, source: str, target: str, **slots: str
 ) -> None:
+    """One association; `slots` have one value each."""
     made = etree.SubElement(
         parent,
         f"{{{RIM}}}Association",
@@ -182,7 +184,7 @@ def _association(
 # --- registry objects ---------------------------------------------------------------------------------------
 
 
-def _package(parent: etree._Element, layout: Layout, lot: SubmissionSet) -> str:
+def add_package(parent: etree._Element, layout: Layout, lot: SubmissionSet) -> str:
     """The RegistryPackage of the lot; its identifier."""
     made = etree.SubElement(parent, f"{{{RIM}}}RegistryPackage", id=layout.object_id("SubmissionSet01"))
     if layout.status:
@@ -200,7 +202,7 @@ def _package(parent: etree._Element, layout: Layout, lot: SubmissionSet) -> str:
         classifiedObject=made.get("id", ""),
     )
     _author(made, layout, SET_AUTHOR, lot.author)
-    _code(made, layout, SET_CONTENT_TYPE, lot.content_type)
+    add_code(made, layout, SET_CONTENT_TYPE, lot.content_type)
     _external(made, layout, SET_PATIENT_ID, lot.patient_id, "XDSSubmissionSet.patientId")
     _external(made, layout, SET_SOURCE_ID, lot.source_id, "XDSSubmissionSet.sourceId")
     _external(made, layout, SET_UNIQUE_ID, lot.unique_id, "XDSSubmissionSet.uniqueId")
@@ -233,22 +235,23 @@ def _extrinsic(parent: etree._Element, layout: Layout, symbolic: str, member: Me
     _slot(made, REFERENCE_ID_LIST, entry.reference_ids)
     _localized(made, "Name", entry.title)
     for code in entry.event_codes:
-        _code(made, layout, DOC_EVENT, code)
+        add_code(made, layout, DOC_EVENT, code)
     for author in entry.authors:
         _author(made, layout, DOC_AUTHOR, author)
-    _code(made, layout, DOC_CLASS, entry.class_code)
+    add_code(made, layout, DOC_CLASS, entry.class_code)
     for code in entry.confidentiality:
-        _code(made, layout, DOC_CONFIDENTIALITY, code)
-    _code(made, layout, DOC_FORMAT, entry.format_code)
-    _code(made, layout, DOC_FACILITY, entry.facility)
-    _code(made, layout, DOC_PRACTICE, entry.practice)
-    _code(made, layout, DOC_TYPE, entry.type_code)
+        add_code(made, layout, DOC_CONFIDENTIALITY, code)
+    add_code(made, layout, DOC_FORMAT, entry.format_code)
+    add_code(made, layout, DOC_FACILITY, entry.facility)
+    add_code(made, layout, DOC_PRACTICE, entry.practice)
+    add_code(made, layout, DOC_TYPE, entry.type_code)
     _external(made, layout, DOC_PATIENT_ID, entry.patient_id, "XDSDocumentEntry.patientId")
     _external(made, layout, DOC_UNIQUE_ID, entry.unique_id, "XDSDocumentEntry.uniqueId")
     return made.get("id", "")
 
 
-def _request() -> tuple[etree._Element, etree._Element]:
+def new_request() -> tuple[etree._Element, etree._Element]:
+    """An empty `lcm:SubmitObjectsRequest` and its RegistryObjectList."""
     root = etree.Element(f"{{{LCM}}}SubmitObjectsRequest", nsmap={"lcm": LCM, "rim": RIM})
     return root, etree.SubElement(root, f"{{{RIM}}}RegistryObjectList")
 
@@ -270,19 +273,19 @@ def submit_objects(
     HasMember and `signs` to the lot). A member with `replaces` gets an RPLC association to that entryUUID.
     """
     layout = layout or Layout()
-    root, listed = _request()
-    package = _package(listed, layout, lot)
+    root, listed = new_request()
+    package = add_package(listed, layout, lot)
     names = [_extrinsic(listed, layout, f"Document{n:02d}", m) for n, m in enumerate(members, 1)]
     if signature is not None:
         signed = _extrinsic(listed, layout, "Signature01", Member(signature))
     for name in names:
-        _association(listed, layout, HAS_MEMBER, package, name, SubmissionSetStatus="Original")
+        add_association(listed, layout, HAS_MEMBER, package, name, SubmissionSetStatus="Original")
     if signature is not None:
-        _association(listed, layout, HAS_MEMBER, package, signed, SubmissionSetStatus="Original")
-        _association(listed, layout, SIGNS, signed, package, SubmissionSetStatus="Original")
+        add_association(listed, layout, HAS_MEMBER, package, signed, SubmissionSetStatus="Original")
+        add_association(listed, layout, SIGNS, signed, package, SubmissionSetStatus="Original")
     for name, member in zip(names, members, strict=True):
         if member.replaces:
-            _association(listed, layout, REPLACES, name, member.replaces)
+            add_association(listed, layout, REPLACES, name, member.replaces)
     return root
 
 
@@ -312,9 +315,21 @@ def status_update(
 ) -> etree._Element:
     """ITI-57: change the availability status of one stored document (TD3.3c: deletion, TD3.3d: archive)."""
     layout = Layout()
-    root, listed = _request()
-    package = _package(listed, layout, lot)
-    _association(listed, layout, UPDATE_STATUS, package, entry_uuid, OriginalStatus=original, NewStatus=new)
+    root, listed = new_request()
+    package = add_package(listed, layout, lot)
+    add_association(
+        listed, layout, UPDATE_STATUS, package, entry_uuid, OriginalStatus=original, NewStatus=new
+    )
+    return root
+
+
+def retrieve(repository: str, unique_ids: Sequence[str]) -> etree._Element:
+    """ITI-43 (TD3.2): documents of one repository."""
+    root = etree.Element(f"{{{IHE}}}RetrieveDocumentSetRequest", nsmap={"ihe": IHE})
+    for unique_id in unique_ids:
+        one = etree.SubElement(root, f"{{{IHE}}}DocumentRequest")
+        etree.SubElement(one, f"{{{IHE}}}RepositoryUniqueId").text = repository
+        etree.SubElement(one, f"{{{IHE}}}DocumentUniqueId").text = unique_id
     return root
 
 
@@ -328,12 +343,6 @@ def stored_query(
     for name, literal in parameters:
         _slot(query, name, (literal,))
     return root
-
-
-def get_documents(unique_ids: Sequence[str], *, return_type: str = "ObjectRef") -> etree._Element:
-    """TD3.1b (RG_3130): the references of documents by uniqueId."""
-    name = "$XDSDocumentEntryUniqueId"
-    return stored_query(GET_DOCUMENTS, ((name, literals(*unique_ids)),), return_type=return_type)
 
 
 def literals(*values: str) -> str:

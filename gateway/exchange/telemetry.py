@@ -76,6 +76,12 @@ class Telemetry:
             ["destination"],
             registry=r,
         )
+        self.certificate_end = Gauge(
+            "segur_certificate_not_after_seconds",
+            "End of validity of a connector's certificate, in seconds since 1970",
+            ["destination", "certificate"],
+            registry=r,
+        )
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(
             "segur_mllp_connections_closed_total",

@@ -349,7 +349,7 @@ async def test_vihf_signed_with_the_tls_certificate_opens_the_circuit(
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
-    builder = connector._builder
+    builder = connector._link._builder
     assert builder is not None
     leaf = x509.load_pem_x509_certificate(pki.certificate("auth").read_bytes())
     key = serialization.load_pem_private_key(pki.key("auth").read_bytes(), None)

@@ -13,6 +13,7 @@ import pytest
 
 from connectors.dmp import plan as plans
 from connectors.dmp.preparation import prepare
+from connectors.dmp.roles import load_roles
 from connectors.dmp.settings import DmpSettings, read_settings
 from connectors.port import PlannedDelivery, Preparation
 from connectors.xds.tables import load_tables
@@ -54,6 +55,7 @@ def run(
         Preparation(sent or samples.transmission(), documents or (samples.document(),), NOW),
         given or settings(),
         load_tables(),
+        load_roles((given or settings()).tables, (given or settings()).directory),
         certificate,
         book(preset),
     )

@@ -309,7 +309,7 @@ def test_unreadable_files_are_told_without_their_contents(pki: Pki, tmp_path: Pa
 def test_every_wrong_setting_is_told_at_once() -> None:
     with pytest.raises(ConfigurationFault) as fault:
         read_settings({"base_url": "http://x", "instance_oid": "1.02", "colour": 1}, Path())
-    for words in ("base_url", "instance_oid", "colour", "sign_key"):
+    for words in ("base_url", "instance_oid", "colour", "sign_certificate"):
         assert words in str(fault.value)
 
 

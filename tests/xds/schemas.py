@@ -23,13 +23,30 @@ class Stubs(etree.Resolver):
 
     # the published stubs forget the third argument
     def resolve(self, system_url: str, public_id: str, context: Any) -> Any:  # type: ignore[override]
-        stub = STUBS.get(system_url.rpartition("/")[2])
-        return None if stub is None else self.resolve_string(stub, context, base_url=system_url)
+        name = system_url.rpartition("/")[2]
+        stub = STUBS.get(name)
+        if stub is not None:
+            return self.resolve_string(stub, context, base_url=system_url)
+        # IHEXDSB.xsd looks for the ebRS schemas in a folder beside its own
+        return (
+            self.resolve_filename(str(official("schemas", name)), context) if "ebRS30" in system_url else None
+        )
 
 
 def valid(schema: str, tree: etree._Element) -> None:
     """Assert that a re-parsed copy of `tree` is valid (prefixes and all); skips without the schemas."""
     parser = etree.XMLParser()
     parser.resolvers.add(Stubs())
-    xsd = etree.XMLSchema(etree.parse(official("schemas", schema), parser))
-    xsd.assertValid(etree.fromstring(etree.tostring(tree)))
+    tree_of_schema = etree.parse(official("schemas", schema), parser)
+    if schema == "IHEXDSB.xsd":
+        # rim.xsd wants an element of this namespace, which libxml2 does not import into itself
+        tree_of_schema.getroot().append(etree.fromstring(STUBS["xcf.xsd"])[0])
+    xsd = etree.XMLSchema(tree_of_schema)
+    copy = etree.fromstring(etree.tostring(tree))
+    for include in list(copy.iter("{http://www.w3.org/2004/08/xop/include}Include")):
+        # what MTOM stands for
+        document = include.getparent()
+        assert document is not None
+        document.remove(include)
+        document.text = "AA=="
+    xsd.assertValid(copy)

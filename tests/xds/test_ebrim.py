@@ -60,7 +60,10 @@ def test_dmp_requests_validate_against_the_schemas(lot: SubmissionSet, entry: Do
     valid("lcm.xsd", ebrim.submit_objects(lot, [ebrim.Member(entry)], signature=entry))
     valid("lcm.xsd", ebrim.submit_objects(lot, [ebrim.Member(entry, replaces=OLD)]))
     valid("lcm.xsd", ebrim.status_update(lot, OLD))
-    valid("query.xsd", ebrim.get_documents(["1.2.3"]))
+    lot_of_two = ebrim.submit_objects(lot, [ebrim.Member(entry)], signature=entry)
+    valid(
+        "IHEXDSB.xsd", ebrim.provide_and_register(lot_of_two, (("Document01", "a@b"), ("Signature01", "c@d")))
+    )
 
 
 @pytest.mark.official
@@ -96,8 +99,6 @@ def test_xdm_first_submission_has_no_action_slot(lot: SubmissionSet, entry: Docu
 def test_query_literals_double_their_quotes() -> None:
     """§5: string literals of a stored query."""
     assert ebrim.literals("a'b", "c") == "('a''b','c')"
-    tree = ebrim.get_documents(["1.2.3", "1.2.4"])
-    assert tree.findtext(".//rim:Value", namespaces=NS) == "('1.2.3','1.2.4')"
 
 
 def test_deletion_updates_the_status_of_one_entry(lot: SubmissionSet) -> None:
