@@ -13,28 +13,33 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 
 from connectors.port import Connector, ConnectorContext, WithCertificates
 from gateway import __version__
+from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.errors import ConfigurationFault, JournalUnavailable
+from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
+from gateway.exchange.accept import check_register
+from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.intake import Intake
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.run import DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
+from gateway.hl7.transmission import Transmission
 from gateway.journal import queue
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
-from gateway.rules import RuleBook, load_rulebook
+from gateway.rules import Preset, RuleBook, load_rulebook
 from gateway.settings import Settings
+from gateway.validation.validator import Validator
 from gateway.web.api import create_app
 
 log = logging.getLogger("gateway")
@@ -95,6 +100,7 @@ class Gateway:
         self.engine: EmbeddedEngine
         self.intake: Intake
         self.layers: Layers
+        self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
         self._stops: contextlib.AsyncExitStack | None = None
 
@@ -131,6 +137,11 @@ class Gateway:
         if not self.listener.listening:
             reasons["listener"] = "Le port MLLP n’écoute pas."
         return reasons
+
+    @property
+    def preset(self) -> Preset:
+        """The preset of rule severities in force."""
+        return self.settings.conformance
 
     def checks(self) -> dict[str, str]:
         """The layers of the official CDA package and their state."""
@@ -199,6 +210,7 @@ class Gateway:
             log.warning("recovery: %d messages had no answer: AR stored", answered)
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
+        self.validators = self._make_validators(book)
         if settings.web.enabled:
             self._web = _Web(create_app(self), settings.web.host, settings.web.port)
             await self._web.start()
@@ -209,6 +221,24 @@ class Gateway:
         await self.listener.start()
         stops.push_async_callback(self.listener.drain)
         log.info("MLLP on %s:%d", settings.listener.host, self.mllp_port)
+
+    def _make_validators(self, book: RuleBook) -> dict[Preset, Validator]:
+        """One for each preset; the gateway's own asks its connectors and its register too."""
+        settings, checker = self.settings, self.layers.checker
+
+        async def versions(transmission: Transmission, documents: Sequence[Document]) -> list[Finding]:
+            return await self.journal.read(
+                lambda s: check_register(s, transmission, documents, book, settings)
+            )
+
+        limit = settings.listener.max_message_bytes
+        own = Validator(checker, limit, self.connectors, versions, settings.ack.deadline)
+        validators: dict[Preset, Validator] = {settings.conformance: own}
+        for preset in get_args(Preset):
+            if preset not in validators:
+                other = checker.with_book(RuleBook(book.rules.values(), preset, settings.severity))
+                validators[preset] = Validator(other, limit, unasked=Layer.NOT_RUN)
+        return validators
 
     def _wake(self, destinations: Iterable[str]) -> None:
         self.engine.wake(destinations)

@@ -122,6 +122,7 @@ def _validate_arguments(parser: argparse.ArgumentParser) -> None:
         help="MSH-11 (P production, T training, D debugging); for a message: instead of what it says",
     )
     parser.add_argument("--conformance", choices=("production", "interop"), help="preset of rule severities")
+    parser.add_argument("--package", type=Path, metavar="DIR", help="folder of the official CDA package")
     parser.add_argument(
         "--config", type=Path, help="settings file (TOML); its connectors are asked too, offline"
     )

@@ -101,10 +101,15 @@ class Checker:
     ) -> None:
         """`xsd`, `schematron`: the layers of the official package; None: not configured."""
         self.book = book
+        self._official = (xsd, schematron)
         if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
             xsd = None
         self._schematron = schematron
         self._layers = OfficialLayers(xsd, schematron is not None)
+
+    def with_book(self, book: RuleBook) -> Checker:
+        """The same layers under other severities."""
+        return Checker(book, *self._official)
 
     @property
     def has_xsd(self) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 from connectors.port import Connector
 from gateway.app import CONNECTOR_GROUP, find_connectors
 from gateway.errors import ConfigurationFault
-from gateway.exchange.checking import Checker
 from gateway.hl7.transmission import Action
+from gateway.layers import open_layers
 from gateway.rules import RuleBook, load_rulebook
 from gateway.settings import Settings, load_settings
 from gateway.validation.overrides import Options
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as e:
         raise ConfigurationFault(f"{args.file}: {e.strerror or 'cannot be read'}") from e
     options = Options(Action(args.action) if args.action else None, args.destinations, args.processing)
-    report = asyncio.run(_validate(content, options, name, args.config, args.conformance))
+    report = asyncio.run(_validate(content, options, name, args))
     if args.format == "json":
         print(json.dumps(report.as_json(), ensure_ascii=False, indent=2))
     else:
@@ -43,20 +43,22 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.verdict == "reject" else 0
 
 
-async def _validate(
-    content: bytes, options: Options, name: str | None, config: Path | None, conformance: str | None
-) -> Report:
-    settings, base_dir = load_settings(config)
-    if conformance is not None:
-        settings = settings.model_copy(update={"conformance": conformance})
+async def _validate(content: bytes, options: Options, name: str | None, args: argparse.Namespace) -> Report:
+    settings, base_dir = load_settings(args.config)
+    if args.conformance is not None:
+        settings = settings.model_copy(update={"conformance": args.conformance})
+    if args.package is not None:
+        cda = settings.cda.model_copy(update={"package": args.package.absolute()})
+        settings = settings.model_copy(update={"cda": cda})
     async with contextlib.AsyncExitStack() as stops:
         connectors = find_connectors(settings, base_dir)
         book = _rulebook(settings, connectors)
         for connector in connectors.values():
             await connector.start()
             stops.push_async_callback(connector.stop)
+        layers = await stops.enter_async_context(open_layers(settings, base_dir, book))
         validator = Validator(
-            Checker(book),
+            layers.checker,
             settings.listener.max_message_bytes,
             # without any connector table there are no destinations to compare the message with
             connectors or None,

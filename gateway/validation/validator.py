@@ -10,6 +10,7 @@ Fails: never for what is in the bytes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from connectors.port import Accepted, Connector, Preparation, Refused
 from gateway.cda.check import document_place
 from gateway.cda.document import Document
-from gateway.errors import Finding, MessageUnreadable, Place, rejected
+from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
 from gateway.exchange.checking import LAYERS, Checker, Layer, in_thread_if_big, verdict_of
 from gateway.exchange.gather import gather, wanted
 from gateway.hl7.message import Message
@@ -45,7 +46,7 @@ _NO_DOCUMENTS: tuple[Document, ...] = ()
 class Validator:
     """One per gateway, or per run of the command.
 
-    `connectors` are asked for their verdict (None: there are no settings to know them from). `versions` reads the
+    `connectors` are asked for their verdict (None: they are not known, and count as `unasked`). `versions` reads the
     register (None: there is none). `deadline`: seconds for the connectors together.
     """
 
@@ -56,12 +57,14 @@ class Validator:
         connectors: Mapping[str, Connector] | None = None,
         versions: Versions | None = None,
         deadline: float = 15.0,
+        unasked: Layer = Layer.NOT_CONFIGURED,
     ) -> None:
         self.checker = checker
         self.max_message_bytes = max_message_bytes
         self._connectors = connectors
         self._versions = versions
         self._deadline = deadline
+        self._unasked = unasked
 
     async def validate(self, content: bytes, options: Options, file: str | None = None) -> Report:
         """The report of a whole file."""
@@ -96,9 +99,9 @@ class Validator:
         if transmission is not None and checked.cda is not None:
             documents = checked.cda.documents
             places = {i: document_place(part).erl() for i, part in enumerate(transmission.parts)}
-            code = await self._ask(transmission, documents, findings, checks)
+            code = await self._ask(transmission, documents, checked.unavailable, findings, checks)
         else:
-            checks |= dict.fromkeys(self._unknown(), Layer.NOT_CONFIGURED)
+            checks |= dict.fromkeys(self._unknown(), self._unasked)
         return Unit(
             kind=Kind.ER7,
             payload=raw,
@@ -119,25 +122,34 @@ class Validator:
         self,
         transmission: Transmission,
         documents: tuple[Document, ...],
+        unavailable: Sequence[Finding],
         findings: list[Finding],
         checks: dict[str, Layer],
     ) -> str:
-        """What the intake does after the pure checks: the ACK's code; adds to `findings` and `checks`."""
+        """What the intake does after the pure checks: the ACK's code; adds to `findings` and `checks`.
+
+        `unavailable`: circumstances of the checks that make it "send again later".
+        """
         asked: dict[str, Connector] = {}
         if self._connectors is not None:
             asked, missing = wanted(self._connectors, transmission, self.checker.book)
             findings.extend(missing)
         for name in DESTINATIONS:
             if name in self._unknown():
-                checks[name] = Layer.NOT_CONFIGURED
+                checks[name] = self._unasked
             elif name not in asked:
                 checks[name] = Layer.NOT_APPLICABLE
         if self._versions is not None:
-            versions = await self._versions(transmission, documents)
-            checks["versions"] = verdict_of(versions)
-            findings.extend(versions)
+            # a register that cannot be read leaves the layer "not run"
+            with contextlib.suppress(JournalUnavailable):
+                versions = await self._versions(transmission, documents)
+                checks["versions"] = verdict_of(versions)
+                findings.extend(versions)
         if rejected(findings):
             return "AE"
+        if unavailable:
+            findings[:0] = unavailable
+            return "AR"
         gathered = await gather(
             asked,
             Preparation(transmission, documents, datetime.now(UTC)),
@@ -175,11 +187,16 @@ class Validator:
         if options.action is None and any(d.header.replaced_id for d in documents):
             notes.append(REPLACES)
         # a document without a message has no place in one
-        findings = [replace(f, place=None) for f in checked.findings]
+        findings = [replace(f, place=None) for f in (*checked.unavailable, *checked.findings)]
+        code = "AA"
+        if rejected(checked.findings) or not documents:
+            code = "AE"
+        elif checked.unavailable:
+            code = "AR"
         return Unit(
             kind=Kind.CDA,
             payload=content,
-            code="AE" if rejected(findings) or not documents else "AA",
+            code=code,
             findings=findings,
             checks=checked.checks
             | {"versions": Layer.NOT_RUN}

@@ -1,4 +1,5 @@
-"""The FastAPI application: `/healthz`, `/readyz`, `/metrics`, `/api/v1/messages/{MSH-10}` and one page.
+"""The FastAPI application: `/healthz`, `/readyz`, `/metrics`, `/api/v1/messages/{MSH-10}`, the page of the last
+exchanges; routers of their own for the rest.
 
 Guarantee: read-only; no patient data; a strict Content-Security-Policy, nothing loaded from elsewhere.
 Fails: 404 for an unknown MSH-10; 503 from `/readyz` with the reasons.
@@ -19,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway import __version__, views
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import wording
+from gateway.web import validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -29,7 +30,7 @@ CSP = (
 )
 
 
-class GatewayView(Protocol):
+class GatewayView(validation.ValidationView, Protocol):
     """What the web may ask of a running gateway."""
 
     journal: Journal
@@ -63,11 +64,13 @@ def create_app(gateway: GatewayView) -> FastAPI:
     @app.middleware("http")
     async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call_next(request)
-        response.headers["Content-Security-Policy"] = CSP
+        response.headers.setdefault("Content-Security-Policy", CSP)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    app.include_router(validation.create_router(gateway, pages))
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
