@@ -20,9 +20,10 @@ from pathlib import Path
 from gateway.cda.package.folder import Package
 from gateway.cda.package.reports import Family
 from gateway.cda.package.xsd import XsdLayer
-from gateway.errors import ConfigurationFault, Severity
+from gateway.errors import Severity
 from gateway.exchange.checking import Checker
 from gateway.rules import RuleBook
+from gateway.schematron.pool import Limits, SchematronPool
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway")
@@ -34,15 +35,16 @@ class Layers:
 
     checker: Checker
     package: Package | None = None
+    pool: SchematronPool | None = None
 
     def status(self) -> dict[str, str]:
-        """Layer → in what state it is, for `/readyz`: `on`, `off`, `starting`, `down`; the package's digest."""
+        """Layer → in what state it is, for `/readyz`: `on`, `off`, `degraded`, `down`; the package's digest."""
         if self.package is None:
             return {"package": "not configured", "xsd": "not configured", "schematron": "not configured"}
         return {
             "package": f"sha256:{self.package.digest}",
             "xsd": "on" if self.checker.has_xsd else "off",
-            "schematron": "off",
+            "schematron": self.pool.state if self.pool else "off",
         }
 
 
@@ -62,6 +64,20 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     xsd = await asyncio.to_thread(XsdLayer, package) if settings.cda.xsd else None
     families = wanted_families(settings, book)
     log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
-    if families:
-        raise ConfigurationFault("cda.schematron: not in this build")
-    yield Layers(Checker(book, xsd), package)
+    if not families:
+        yield Layers(Checker(book, xsd), package)
+        return
+    cda = settings.cda
+    limits = Limits(
+        cda.schematron_workers,
+        cda.schematron_timeout,
+        cda.schematron_documents,
+        cda.schematron_memory_mb,
+        cda.schematron_max_bytes,
+    )
+    pool = SchematronPool(package, families, limits)
+    await pool.start()
+    try:
+        yield Layers(Checker(book, xsd, pool), package, pool)
+    finally:
+        await pool.stop()

@@ -1,0 +1,1 @@
+"""The official schematrons in a worker process of their own."""
