@@ -42,7 +42,10 @@ BODY_SECONDS = 120.0
 """A body must have come by then."""
 FORM_BYTES = 20_000
 """What a form adds to the file."""
-CSP = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
 _TOO_LONG = "Le fichier dépasse la taille maximale acceptée ({limit} octets)."
 _BUSY = "D’autres validations sont en cours : réessayez dans un instant."
 _NOTHING = "Choisissez un fichier, ou collez un texte."
