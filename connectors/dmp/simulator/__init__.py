@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from connectors.dmp.simulator.events import Event
 from connectors.dmp.simulator.faults import Fault
 from connectors.dmp.simulator.registry import StoredEntry
-from connectors.dmp.simulator.server import DmpSimulator, Event
+from connectors.dmp.simulator.server import DmpSimulator
 from connectors.simulator_port import serve
 
 __all__ = ["DmpSimulator", "Event", "Fault", "StoredEntry", "create", "main"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
-from signxml.exceptions import SignXMLException
+from signxml.exceptions import InvalidCertificate, SignXMLException
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from connectors.dmp.simulator.answers import Refusal, SoapFault
+from connectors.dmp.simulator.rights import AIR, INDIRECT, Profile, profile
 from connectors.dmp.soap import SOAP, WSA, WSSE
 from gateway.safexml import safe_parser
 
@@ -49,6 +51,9 @@ class Caller:
     structure: str
     patient: str
     certificate: x509.Certificate
+    profile: Profile = "indirect"
+    name_id: str = ""
+    """NameID: PS_IdNat, or an identifier internal to the structure."""
 
 
 def addressing(envelope: etree._Element) -> Addressing:
@@ -79,6 +84,76 @@ def _signs(certificate: x509.Certificate) -> bool:
         return False
 
 
+_ROLE = "urn:oasis:names:tc:xacml:2.0:subject:role"
+_RESOURCE = "urn:oasis:names:tc:xacml:2.0:resource:resource-id"
+_REQUIRED = (
+    "VIHF_Version",
+    "Identifiant_Structure",
+    "Secteur_Activite",
+    "urn:oasis:names:tc:xspa:1.0:subject:subject-id",
+    _ROLE,
+    _RESOURCE,
+    "Ressource_URN",
+    "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse",
+    "LPS_Nom",
+)
+_CHILDREN = ["Issuer", "Signature", "Subject", "AuthnStatement", "AttributeStatement"]
+_SECTOR = re.compile(r"[A-Z0-9_]+\^1\.2\.250\.1\.71\.4\.2\.4\Z")
+_WITH_SPECIALTY = ("10", "21")
+_PROFESSIONS = ("1.2.250.1.71.1.2.7", "1.2.250.1.71.1.2.8")
+_NO_SPECIALTY = "Aucune spécialité dans le vihf. Spécialité obligatoire pour les Médecins..."
+
+
+def _attributes(assertion: etree._Element) -> dict[str, str]:
+    """Text of each attribute's first value."""
+    return {
+        (a.get("Name") or ""): (a.findtext(f"{{{SAML}}}AttributeValue") or "").strip()
+        for a in assertion.iterfind(f".//{{{SAML}}}Attribute")
+    }
+
+
+def _roles(assertion: etree._Element) -> list[tuple[str, str]]:
+    """(code, codeSystem) of each role, in order."""
+    return [
+        (e.get("code") or "", e.get("codeSystem") or "")
+        for e in assertion.iterfind(
+            f".//{{{SAML}}}Attribute[@Name='{_ROLE}']/{{{SAML}}}AttributeValue/{{*}}Role"
+        )
+    ]
+
+
+def resource_id(envelope: etree._Element) -> str:
+    """The patient that a VIHF names, before anything is verified; "" without one."""
+    found = envelope.find(f".//{{{SAML}}}Attribute[@Name='{_RESOURCE}']/{{{SAML}}}AttributeValue")
+    return (found.text or "").strip() if found is not None else ""
+
+
+def _structure(assertion: etree._Element) -> None:
+    """Order of the children, compulsory attributes, their form (§2.1, §2.2).
+
+    Not by XSD: the published ones were drawn from one sample and accept nothing else.
+    """
+    children = [etree.QName(c).localname for c in assertion.iterchildren(tag=etree.Element)]
+    values = _attributes(assertion)
+    problem = ""
+    if children != _CHILDREN:
+        problem = "ordre " + ", ".join(_CHILDREN)
+    elif not (assertion.findtext(f"{{{SAML}}}Subject/{{{SAML}}}NameID") or "").strip():
+        problem = "NameID"
+    elif assertion.find(f".//{{{SAML}}}AudienceRestriction") is not None:
+        problem = "AudienceRestriction interdit"
+    elif any(name not in values for name in _REQUIRED):
+        problem = ", ".join(name for name in _REQUIRED if name not in values)
+    elif values["VIHF_Version"] not in ("3.0", "4.0"):
+        problem = "VIHF_Version"
+    elif not _SECTOR.match(values["Secteur_Activite"]):
+        problem = "Secteur_Activite"
+    elif not 1 <= len(_roles(assertion)) <= 2:
+        problem = "une ou deux valeurs de rôle"
+    if problem:
+        raise SoapFault("InvalidSecurity", f"sim: structure du VIHF : {problem}")
+
+
 def vihf(
     envelope: etree._Element,
     authority_file: str,
@@ -86,13 +161,48 @@ def vihf(
     allowed: Mapping[str, frozenset[str]] | None,
     now: datetime,
     skew: timedelta,
+    *,
+    strict: bool = True,
 ) -> Caller:
-    """Signature, chain, key usage, date, issuer, structure, mode. `allowed`: certificate's OU to
-    structures; None: any structure.
+    """Structure, signature, chain, key usage, date, issuer, organisation, mode, roles: the first that is wrong answers.
+
+    `allowed`: certificate's OU to structures (EJ to EG); None: any structure.
     """
     assertion = envelope.find(f"{{{SOAP}}}Header/{{{WSSE}}}Security/{{{SAML}}}Assertion")
     if assertion is None:
         raise SoapFault("InvalidSecurity", "sim: VIHF absent")
+    if strict:
+        _structure(assertion)
+    signed, certificate = _verified(assertion, authority_file)
+    if not _signs(certificate):
+        raise SoapFault("DMPInvalidCertificate", WRONG_CERTIFICATE)
+    _fresh(signed.get("IssueInstant") or "", now, skew)
+    _issuer(signed, certificate)
+    values = _attributes(signed)
+    structure = values.get("Identifiant_Structure", "")
+    if allowed is not None and structure not in allowed.get(structure_of(certificate), frozenset()):
+        raise SoapFault("InvalidSecurity", "Structure introuvable ou Inactive")
+    if structure_of(peer) != structure_of(certificate):
+        raise SoapFault("InvalidSecurity", "sim: certificats TLS et VIHF de structures différentes")
+    mode = values.get("Authentification_Mode") or values.get("Authentification_mode") or ""
+    if mode not in (INDIRECT, AIR):
+        raise SoapFault("InvalidSecurity", "sim: mode d'authentification du VIHF")
+    roles = _roles(signed)
+    if roles and roles[0][1] in _PROFESSIONS and roles[0][0] in _WITH_SPECIALTY and len(roles) < 2:
+        raise SoapFault("InvalidSecurity", _NO_SPECIALTY)
+    if values.get("Ressource_URN") != "urn:dmp":
+        raise SoapFault("InvalidSecurity", "sim: Ressource_URN du VIHF")
+    return Caller(
+        structure=structure,
+        patient=values.get(_RESOURCE, ""),
+        certificate=certificate,
+        profile=profile(mode, tuple(system for _, system in roles)),
+        name_id=(signed.findtext(f"{{{SAML}}}Subject/{{{SAML}}}NameID") or "").strip(),
+    )
+
+
+def _verified(assertion: etree._Element, authority_file: str) -> tuple[etree._Element, x509.Certificate]:
+    """What the signature covers, and the certificate that made it."""
     try:
         verified = XMLVerifier().verify(
             assertion,
@@ -100,32 +210,26 @@ def vihf(
             id_attribute="ID",
             expect_config=SignatureConfiguration(location="./"),
         )
+    except InvalidCertificate as e:
+        raise SoapFault(
+            "DMPInvalidCertificate", "sim: certificat du VIHF hors validité ou d'une autre AC"
+        ) from e
     except SignXMLException as e:
         raise SoapFault("FailedCheck", f"sim: signature du VIHF invalide ({type(e).__name__})") from e
     signed = None if isinstance(verified, list) else verified.signed_xml
     if signed is None or signed.tag != f"{{{SAML}}}Assertion":
         raise SoapFault("FailedCheck", "sim: la signature ne porte pas sur le VIHF")
     pem = assertion.findtext(f".//{{{DS}}}X509Certificate") or ""
-    certificate = x509.load_der_x509_certificate(base64.b64decode(pem))
-    if not _signs(certificate):
-        raise SoapFault("DMPInvalidCertificate", WRONG_CERTIFICATE)
-    if structure_of(peer) != structure_of(certificate):
-        raise SoapFault("InvalidSecurity", "sim: certificats TLS et VIHF de structures différentes")
-    if (signed.findtext(f"{{{SAML}}}Issuer") or "") != certificate.subject.rfc4514_string():
+    return signed, x509.load_der_x509_certificate(base64.b64decode(pem))
+
+
+def _issuer(signed: etree._Element, certificate: x509.Certificate) -> None:
+    """Issuer is the certificate's subject, in either order (§2.6)."""
+    told = (signed.findtext(f"{{{SAML}}}Issuer") or "").strip()
+    straight = certificate.subject.rfc4514_string()
+    reverse = x509.Name(reversed(list(certificate.subject))).rfc4514_string()
+    if told.replace(", ", ",") not in (straight, reverse):
         raise SoapFault("InvalidSecurity", "sim: Issuer différent du sujet du certificat")
-    _fresh(signed.get("IssueInstant") or "", now, skew)
-    values = {
-        (a.get("Name") or ""): (a.findtext(f"{{{SAML}}}AttributeValue") or "").strip()
-        for a in signed.iterfind(f".//{{{SAML}}}Attribute")
-    }
-    mode = values.get("Authentification_Mode") or values.get("Authentification_mode")
-    if mode != "INDIRECTE" or values.get("Ressource_URN") != "urn:dmp":
-        raise SoapFault("InvalidSecurity", "sim: mode d'authentification ou ressource du VIHF")
-    structure = values.get("Identifiant_Structure", "")
-    if allowed is not None and structure not in allowed.get(structure_of(certificate), frozenset()):
-        raise SoapFault("InvalidSecurity", "Structure introuvable ou Inactive")
-    patient = values.get("urn:oasis:names:tc:xacml:2.0:resource:resource-id", "")
-    return Caller(structure, patient, certificate)
 
 
 def _fresh(instant: str, now: datetime, skew: timedelta) -> None:

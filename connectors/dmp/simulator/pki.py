@@ -1,8 +1,9 @@
-"""A test PKI that looks like IGC-Santé: authority, ORG AUTH_CLI, ORG SIGN, server.
+"""A test PKI that looks like IGC-Santé: authority, ORG AUTH_CLI, ORG SIGN, server (and two
+server certificates to be refused).
 
 Purpose: what the DMP simulator and the gateway need to talk to each other with mutual TLS on loopback.
 Guarantee: an existing set that is still valid a day is used again; keys are RSA 2048, readable by the owner
-only; never for anything but tests: the authority's key lies beside its certificate.
+only; the authority's key is thrown away.
 Fails: `OSError` when the folder cannot be written.
 """
 
@@ -21,6 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 TEST_STRUCTURE = "1990000010"
 """Struct_IdNat of the fictitious establishment: département 99 does not exist."""
+FAULTY = {"expired_certificate": "server-expired", "other_certificate": "server-other"}
+"""Server certificates that a client must refuse, by the kind of fault that shows them."""
 _VALIDITY = timedelta(days=365)
 
 
@@ -36,11 +39,11 @@ class Pki:
         return self.directory / "ca.pem"
 
     def certificate(self, name: str) -> Path:
-        """`auth`, `sign` or `server`."""
+        """`auth`, `sign`, `server`, or one of `FAULTY`."""
         return self.directory / f"{name}.crt"
 
     def key(self, name: str) -> Path:
-        """Key of `auth`, `sign` or `server`."""
+        """Key of that certificate."""
         return self.directory / f"{name}.key"
 
 
@@ -121,9 +124,10 @@ class Authority:
         *,
         alternative: Sequence[x509.GeneralName] = (),
         until: datetime | None = None,
-    ) -> None:
-        """Write `name.crt` and `name.key`."""
-        key = _new_key()
+        key: rsa.RSAPrivateKey | None = None,
+    ) -> rsa.RSAPrivateKey:
+        """Write `name.crt` and `name.key`; the key, new unless given."""
+        key = key or _new_key()
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(f"test.{name}", structure))
@@ -145,6 +149,7 @@ class Authority:
         made = builder.sign(self._key, hashes.SHA256())
         (self.directory / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
         _write_key(self.directory / f"{name}.key", key)
+        return key
 
     def issue_organisation(self, structure: str, *, until: datetime | None = None, prefix: str = "") -> None:
         """ORG AUTH_CLI and ORG SIGN of one structure: `<prefix>auth` and `<prefix>sign`."""
@@ -170,9 +175,29 @@ def _reusable(pki: Pki, structure: str, now: datetime) -> bool:
                 return False
             if name != "server" and [u.value for u in units] != [structure]:
                 return False
-        return pki.ca.is_file()
+        names = FAULTY.values()
+        return pki.ca.is_file() and all(pki.certificate(n).is_file() and pki.key(n).is_file() for n in names)
     except (OSError, ValueError):
         return False
+
+
+def _issue_server(
+    authority: Authority,
+    name: str,
+    alternative: Sequence[x509.GeneralName],
+    *,
+    key: rsa.RSAPrivateKey | None = None,
+    until: datetime | None = None,
+) -> rsa.RSAPrivateKey:
+    return authority.issue(
+        name,
+        "1990000036",
+        ("digital_signature", "key_encipherment"),
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        alternative=alternative,
+        until=until,
+        key=key,
+    )
 
 
 def make_pki(
@@ -196,12 +221,9 @@ def make_pki(
             names.append(x509.IPAddress(address))
     except ValueError:
         names.append(x509.DNSName(host))
-    authority.issue(
-        "server",
-        "1990000036",
-        ("digital_signature", "key_encipherment"),
-        ExtendedKeyUsageOID.SERVER_AUTH,
-        alternative=names,
-    )
+    key = _issue_server(authority, "server", names)
+    _issue_server(authority, FAULTY["expired_certificate"], names, key=key, until=now - timedelta(days=1))
+    stranger = Authority(directory, now, "AUTRE AC DE TEST")
+    _issue_server(stranger, FAULTY["other_certificate"], names, key=key)
     authority.write(pki.ca)
     return pki

@@ -1,298 +1,276 @@
-"""What the simulated DMP keeps, and the rules of its registry.
+"""What the simulated DMP keeps: documents, submission sets, associations.
 
-Purpose: ITI-41, ITI-18 GetDocuments and ITI-57 on an in-memory store. All or nothing for a lot.
-Guarantee: a uniqueId is kept once for ever (a deleted document keeps its own); a replaced document becomes Deprecated
-and the entryUUID of what is updated changes, as the DMP does (spec/dmp.md §0.10).
-Fails: `Refusal` with an IHE or DMP code; words beginning with `sim:` are this simulator's own.
-Source: spec/dmp.md §8.2 steps 4 to 10.
+Purpose: the store and what changes it, each method one transaction under one lock; who may do what and whether the
+metadata is right is checked before, by the modules of the transactions.
+Guarantee: all or nothing for a lot. A uniqueId is kept once for ever (a deleted document keeps its own). A replaced
+document becomes Deprecated. A change by ITI-57 gives the document a new entryUUID (its `lid` stays), so that a client
+which keeps one is found out (spec/dmp.md §0.10); associations follow.
+Fails: `Refusal` with an IHE code; words beginning with `sim:` are this simulator's own.
+Source: spec/dmp.md §8.2 steps 7 to 9, §3.7, §3.8.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-import cryptography.x509 as x509
 from lxml import etree
 
+from connectors.dmp.simulator import rim
 from connectors.dmp.simulator.answers import Refusal
-from connectors.dmp.simulator.checks import Caller, xades
 from connectors.xds import ebrim
-from connectors.xds.oid import is_oid
-
-RIM = f"{{{ebrim.RIM}}}"
-_STRUCTURE_SLOT = "authorInstitution"
-_REQUIRED_SLOTS = (
-    "creationTime",
-    "languageCode",
-    "legalAuthenticator",
-    "serviceStartTime",
-    "sourcePatientId",
-)
-_REQUIRED_CODES = {
-    ebrim.DOC_CLASS: "classCode",
-    ebrim.DOC_CONFIDENTIALITY: "confidentialityCode",
-    ebrim.DOC_FORMAT: "formatCode",
-    ebrim.DOC_FACILITY: "healthcareFacilityTypeCode",
-    ebrim.DOC_PRACTICE: "practiceSettingCode",
-    ebrim.DOC_TYPE: "typeCode",
-    ebrim.DOC_AUTHOR: "author",
-}
 
 
 @dataclass(slots=True)
 class StoredEntry:
     """One document of the store. `content` is exactly the bytes received."""
 
-    unique_id: str
+    described: rim.Described
+    element: etree._Element
     content: bytes
     status: str
-    """`Approved`, `Deprecated` or `Deleted`."""
+    """`Approved`, `Deprecated`, `Archived` or `Deleted`."""
     entry_uuid: str
-    patient_id: str
+    lid: str
     lot_uid: str
-    structures: frozenset[str]
-    """Identifiers of the authors' organisations."""
-    confidentiality: tuple[str, ...]
-    format_code: str
+    version: int = 1
+    """Version of the metadata (VersionInfo), not of the document."""
     replaces: str = ""
-    """entryUUID of what it replaced."""
+    """entryUUID that the RPLC association named."""
+
+    @property
+    def unique_id(self) -> str:
+        return self.described.unique_id
+
+    @property
+    def patient_id(self) -> str:
+        return self.described.patient_id
+
+    @property
+    def structures(self) -> frozenset[str]:
+        """Identifiers of the authors' organisations."""
+        return self.described.structures
+
+    @property
+    def confidentiality(self) -> tuple[str, ...]:
+        return self.described.codes(ebrim.DOC_CONFIDENTIALITY)
+
+    @property
+    def format_code(self) -> str:
+        return next(iter(self.described.codes(ebrim.DOC_FORMAT)), "")
+
+    @property
+    def signature(self) -> bool:
+        """True for the XAdES document of a lot."""
+        return self.described.signature
+
+    @property
+    def sha1(self) -> str:
+        """Of the bytes kept, lower-case hex (the `hash` slot)."""
+        return hashlib.sha1(self.content, usedforsecurity=False).hexdigest()
+
+    def leaf(self) -> etree._Element:
+        """The ExtrinsicObject of an answer."""
+        return rim.leaf(
+            self.element,
+            self.entry_uuid,
+            self.lid,
+            self.status,
+            self.version,
+            size=len(self.content),
+            sha1=self.sha1,
+        )
+
+
+@dataclass(slots=True)
+class StoredSet:
+    """One submission set."""
+
+    described: rim.Lot
+    element: etree._Element
+    entry_uuid: str
+
+    def leaf(self) -> etree._Element:
+        """The RegistryPackage of an answer."""
+        return rim.package(self.element, self.entry_uuid)
+
+
+@dataclass(slots=True)
+class StoredAssociation:
+    """One association, between entryUUIDs."""
+
+    uuid: str
+    kind: str
+    source: str
+    target: str
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def leaf(self) -> etree._Element:
+        """The Association of an answer."""
+        return rim.association(self.uuid, self.kind, self.source, self.target, self.slots)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """One ExtrinsicObject as read."""
+class NewDocument:
+    """One document to keep."""
 
-    object_id: str
-    unique_id: str
-    patient_id: str
-    slots: Mapping[str, tuple[str, ...]]
-    codes: Mapping[str, tuple[str, ...]]
-    structures: frozenset[str]
-    signature: bool
-
-
-def _slots(element: etree._Element) -> dict[str, tuple[str, ...]]:
-    return {
-        s.get("name") or "": tuple(v.text or "" for v in s.iterfind(f"{RIM}ValueList/{RIM}Value"))
-        for s in element.findall(f"{RIM}Slot")
-    }
-
-
-def _external(element: etree._Element, scheme: str) -> str:
-    """Value of an ExternalIdentifier, by scheme (never by registryObject: samples get it wrong)."""
-    for found in element.findall(f"{RIM}ExternalIdentifier"):
-        if found.get("identificationScheme") == scheme:
-            return found.get("value") or ""
-    return ""
-
-
-def describe(element: etree._Element) -> Described:
-    """Read one ExtrinsicObject."""
-    codes: dict[str, tuple[str, ...]] = {}
-    structures: set[str] = set()
-    for found in element.findall(f"{RIM}Classification"):
-        scheme = found.get("classificationScheme") or ""
-        codes[scheme] = (*codes.get(scheme, ()), found.get("nodeRepresentation") or "")
-        if scheme == ebrim.DOC_AUTHOR:
-            for value in _slots(found).get(_STRUCTURE_SLOT, ()):
-                structures.add(value.split("^")[9] if value.count("^") >= 9 else "")
-    return Described(
-        object_id=element.get("id") or "",
-        unique_id=_external(element, ebrim.DOC_UNIQUE_ID),
-        patient_id=_external(element, ebrim.DOC_PATIENT_ID),
-        slots=_slots(element),
-        codes=codes,
-        structures=frozenset(s for s in structures if s),
-        signature="E1762" in codes.get(ebrim.DOC_TYPE, ()),
-    )
+    described: rim.Described
+    element: etree._Element
+    content: bytes
+    replaces: str = ""
 
 
 class Registry:
-    """The store. Every public method is one transaction under one lock."""
+    """The store. `documents` are the documents by uniqueId, signatures left out: read it, never change it."""
 
-    def __init__(
-        self,
-        authority: x509.Certificate,
-        closed: frozenset[str],
-        unknown: frozenset[str],
-        folder: Path | None = None,
-        strict: bool = True,
-    ) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.documents: dict[str, StoredEntry] = {}
-        self._authority = authority
-        self._closed = closed
-        self._unknown = unknown
         self._folder = folder
-        self._strict = strict
-        self._lots: set[str] = set()
-        self._lock = threading.Lock()
+        self._signatures: dict[str, StoredEntry] = {}
+        self._by_uuid: dict[str, StoredEntry] = {}
+        self._sets: dict[str, StoredSet] = {}
+        self._associations: list[StoredAssociation] = []
+        self._lock = threading.RLock()
 
-    def patient(self, patient_id: str) -> None:
-        """DMPClosed and XDSUnknownPatientId, by matricule."""
-        matricule = patient_id.split("^", 1)[0]
-        if matricule in self._closed:
-            raise Refusal("DMPClosed", "DMP fermé")
-        if matricule in self._unknown:
-            raise Refusal("XDSUnknownPatientId", "sim: aucun DMP pour cette identité")
-
-    def find(self, unique_ids: list[str]) -> list[str]:
-        """entryUUID of the documents that exist and are not deleted."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Everything read inside is of one instant."""
         with self._lock:
-            found = (self.documents.get(uid) for uid in unique_ids)
-            return [e.entry_uuid for e in found if e is not None and e.status != "Deleted"]
+            yield
 
-    def submit(self, request: etree._Element, parts: Mapping[str, bytes], caller: Caller) -> list[str]:
-        """ITI-41. `request`: SubmitObjectsRequest; `parts`: bytes by Document/@id. uniqueIds kept."""
-        listed = request.find(f"{RIM}RegistryObjectList")
-        package = listed.find(f"{RIM}RegistryPackage") if listed is not None else None
-        if listed is None or package is None:
-            raise Refusal("XDSRepositoryMetadataError", "sim: RegistryPackage absent")
-        lot_uid = self._lot(package, caller)
-        described = [describe(e) for e in listed.findall(f"{RIM}ExtrinsicObject")]
-        documents = [d for d in described if not d.signature]
-        signatures = [d for d in described if d.signature]
-        if not documents or len(signatures) != 1:
-            raise Refusal("XDSRepositoryMetadataError", "sim: un document et une signature attendus")
-        for one in described:
-            _check_described(one, parts, caller)
-        ids = [d.unique_id for d in described]
-        if len(set(ids)) != len(ids):
-            raise Refusal("XDSRepositoryDuplicateUniqueIdInMessage", "sim: uniqueId en double")
-        for one in documents:
-            if self._strict and caller.structure not in one.structures:
-                raise Refusal(
-                    "XDSRepositoryMetadataError",
-                    "Aucun AuthorInstitution ne correspond à l'utilisateur du VIHF",
-                )
-        contents = {d.unique_id: parts[d.object_id] for d in documents}
-        xades(parts[signatures[0].object_id], contents, lot_uid, self._authority)
-        replaced = _associations(listed, ebrim.REPLACES)
+    def reset(self) -> None:
+        """Forget everything."""
         with self._lock:
-            return self._commit(lot_uid, documents, parts, replaced, caller)
+            self.documents.clear()
+            self._signatures.clear()
+            self._by_uuid.clear()
+            self._sets.clear()
+            self._associations.clear()
 
-    def _lot(self, package: etree._Element, caller: Caller) -> str:
-        lot_uid = _external(package, ebrim.SET_UNIQUE_ID)
-        patient = _external(package, ebrim.SET_PATIENT_ID)
-        if not is_oid(lot_uid) or not is_oid(_external(package, ebrim.SET_SOURCE_ID)):
-            raise Refusal("XDSRepositoryMetadataError", "sim: uniqueId ou sourceId du lot")
-        if not _slots(package).get("submissionTime"):
-            raise Refusal("XDSRepositoryMetadataError", "sim: submissionTime")
-        if patient != caller.patient:
-            raise Refusal("XDSPatientIdDoesNotMatch", "sim: lot et VIHF")
-        self.patient(patient)
-        return lot_uid
+    # --- reading ----------------------------------------------------------------------------------------------
 
-    def _commit(
-        self,
-        lot_uid: str,
-        documents: list[Described],
-        parts: Mapping[str, bytes],
-        replaced: Mapping[str, str],
-        caller: Caller,
-    ) -> list[str]:
-        if lot_uid in self._lots:
+    def entries(self, patient: str) -> list[StoredEntry]:
+        """Documents and signatures of a patient, oldest first."""
+        return [e for e in self._by_uuid.values() if e.patient_id == patient]
+
+    def by_uuid(self, entry_uuid: str) -> StoredEntry | None:
+        """The document whose entryUUID is now `entry_uuid`."""
+        return self._by_uuid.get(entry_uuid)
+
+    def by_unique_id(self, unique_id: str) -> StoredEntry | None:
+        """The document or signature of a uniqueId, whatever its status."""
+        return self.documents.get(unique_id) or self._signatures.get(unique_id)
+
+    def by_lid(self, lid: str) -> StoredEntry | None:
+        """The document of a logicalID."""
+        return next((e for e in self._by_uuid.values() if e.lid == lid), None)
+
+    def sets(self, patient: str) -> list[StoredSet]:
+        """Submission sets of a patient, oldest first."""
+        return [s for s in self._sets.values() if s.described.patient_id == patient]
+
+    def associations(self) -> list[StoredAssociation]:
+        """All of them, oldest first."""
+        return list(self._associations)
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def new_set(self, lot: rim.Lot) -> None:
+        """Raises `Refusal` when the submission set's uniqueId was used."""
+        if lot.unique_id in self._sets:
             raise Refusal("XDSDuplicateUniqueIdInRegistry", "sim: lot déjà connu")
-        targets: list[StoredEntry] = []
-        for one in documents:
-            if one.unique_id in self.documents:
-                same = self.documents[one.unique_id].content == parts[one.object_id]
-                code = "XDSDuplicateUniqueIdInRegistry" if same else "XDSNonIdenticalHash"
-                raise Refusal(code, "sim: uniqueId déjà connu")
-            if one.object_id in replaced:
-                targets.append(self._replaceable(replaced[one.object_id], caller))
-        for target in targets:
-            target.status = "Deprecated"
-            target.entry_uuid = uuid4().urn
-        for one in documents:
-            self.documents[one.unique_id] = StoredEntry(
-                unique_id=one.unique_id,
-                content=parts[one.object_id],
-                status="Approved",
-                entry_uuid=uuid4().urn,
-                patient_id=one.patient_id,
-                lot_uid=lot_uid,
-                structures=one.structures,
-                confidentiality=one.codes.get(ebrim.DOC_CONFIDENTIALITY, ()),
-                format_code=next(iter(one.codes.get(ebrim.DOC_FORMAT, ())), ""),
-                replaces=replaced.get(one.object_id, ""),
-            )
-            if self._folder is not None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                (self._folder / f"{one.unique_id}.xml").write_bytes(parts[one.object_id])
-        self._lots.add(lot_uid)
-        return [d.unique_id for d in documents]
 
-    def _by_uuid(self, entry_uuid: str, caller: Caller) -> StoredEntry:
-        for entry in self.documents.values():
-            if entry.entry_uuid == entry_uuid and entry.status != "Deleted":
-                if entry.patient_id != caller.patient:
-                    raise Refusal("XDSPatientIdDoesNotMatch", "sim: document d'un autre patient")
-                return entry
-        raise Refusal("UnresolvedReferenceException", "sim: entryUUID inconnu")
+    def keep(
+        self,
+        lot: rim.Lot,
+        package: etree._Element,
+        documents: Sequence[NewDocument],
+        associations: Sequence[tuple[str, str, str, Mapping[str, tuple[str, ...]]]],
+    ) -> list[StoredEntry]:
+        """ITI-41: keep a checked lot.
 
-    def _replaceable(self, entry_uuid: str, caller: Caller) -> StoredEntry:
-        target = self._by_uuid(entry_uuid, caller)
-        if target.status != "Approved":
-            raise Refusal("XDSRegistryDeprecatedDocumentError", "sim: version déjà remplacée")
-        return target
-
-    def update(self, request: etree._Element, caller: Caller) -> str:
-        """ITI-57: the status of one document; its uniqueId."""
-        listed = request.find(f"{RIM}RegistryObjectList")
-        package = listed.find(f"{RIM}RegistryPackage") if listed is not None else None
-        if listed is None or package is None:
-            raise Refusal("XDSRegistryMetadataError", "sim: RegistryPackage absent")
-        lot_uid = self._lot(package, caller)
-        asked = [
-            a for a in listed.findall(f"{RIM}Association") if a.get("associationType") == ebrim.UPDATE_STATUS
-        ]
-        if len(asked) != 1:
-            raise Refusal("XDSMetadataUpdateError", "sim: une association attendue")
-        slots = _slots(asked[0])
+        `associations`: kind, source, target (ids of the request or entryUUIDs), slots.
+        """
         with self._lock:
-            target = self._by_uuid(asked[0].get("targetObject") or "", caller)
-            if self._strict and caller.structure not in target.structures:
-                raise Refusal("XDSMetadataUpdateError", "sim: document d'une autre structure")
-            original = next(iter(slots.get("OriginalStatus", ())), "").rpartition(":")[2]
-            new = next(iter(slots.get("NewStatus", ())), "").rpartition(":")[2]
-            if original != target.status or new not in ("Deleted", "Archived", "Approved"):
-                raise Refusal("XDSMetadataUpdateError", "sim: OriginalStatus ou NewStatus")
-            target.status = new
-            target.entry_uuid = uuid4().urn
-            self._lots.add(lot_uid)
-            return target.unique_id
+            stored_set = self._keep_set(lot, package)
+            names = {lot.object_id: stored_set.entry_uuid}
+            made: list[StoredEntry] = []
+            for one in documents:
+                uuid = uuid4().urn
+                names[one.described.object_id] = uuid
+                entry = StoredEntry(
+                    described=one.described,
+                    element=one.element,
+                    content=one.content,
+                    status="Approved",
+                    entry_uuid=uuid,
+                    lid=uuid,
+                    lot_uid=lot.unique_id,
+                    replaces=one.replaces,
+                )
+                made.append(entry)
+                self._by_uuid[uuid] = entry
+                if one.replaces:
+                    self._by_uuid[one.replaces].status = "Deprecated"
+                if entry.signature:
+                    self._signatures[entry.unique_id] = entry
+                else:
+                    self.documents[entry.unique_id] = entry
+                    self._keep_file(entry)
+            for kind, source, target, values in associations:
+                ends = (names.get(source, source), names.get(target, target))
+                self._associations.append(StoredAssociation(uuid4().urn, kind, *ends, values))
+            return made
 
+    def _keep_set(self, lot: rim.Lot, package: etree._Element) -> StoredSet:
+        made = StoredSet(lot, package, uuid4().urn)
+        self._sets[lot.unique_id] = made
+        return made
 
-def _associations(listed: etree._Element, kind: str) -> dict[str, str]:
-    """Source object to target object of the associations of one kind."""
-    return {
-        a.get("sourceObject") or "": a.get("targetObject") or ""
-        for a in listed.findall(f"{RIM}Association")
-        if a.get("associationType") == kind
-    }
+    def _keep_file(self, entry: StoredEntry) -> None:
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / f"{entry.unique_id}.xml").write_bytes(entry.content)
 
+    def _renamed(self, entry: StoredEntry) -> None:
+        """A new entryUUID; associations follow."""
+        old, entry.entry_uuid = entry.entry_uuid, uuid4().urn
+        del self._by_uuid[old]
+        self._by_uuid[entry.entry_uuid] = entry
+        for one in self._associations:
+            one.source = entry.entry_uuid if one.source == old else one.source
+            one.target = entry.entry_uuid if one.target == old else one.target
 
-def _check_described(one: Described, parts: Mapping[str, bytes], caller: Caller) -> None:
-    """Metadata of one object, and its part."""
-    if not is_oid(one.unique_id):
-        raise Refusal("XDSRepositoryMetadataError", "sim: XDSDocumentEntry.uniqueId n'est pas un OID")
-    if one.patient_id != caller.patient:
-        raise Refusal("XDSPatientIdDoesNotMatch", "sim: document et VIHF")
-    missing = [name for name in _REQUIRED_SLOTS if not one.slots.get(name)]
-    missing += [name for scheme, name in _REQUIRED_CODES.items() if not one.codes.get(scheme)]
-    if missing:
-        raise Refusal("XDSRepositoryMetadataError", f"sim: {', '.join(missing)}")
-    content = parts.get(one.object_id)
-    if not content:
-        raise Refusal("XDSMissingDocument", f"sim: {one.object_id}")
-    size = next(iter(one.slots.get("size", ())), "")
-    if size and size != str(len(content)):
-        raise Refusal("XDSNonIdenticalSize", f"sim: {one.object_id}")
-    told = next(iter(one.slots.get("hash", ())), "")
-    if told and told.lower() != hashlib.sha1(content, usedforsecurity=False).hexdigest():
-        raise Refusal("XDSNonIdenticalHash", f"sim: {one.object_id}")
+    def set_status(self, lot: rim.Lot, package: etree._Element, entry: StoredEntry, status: str) -> None:
+        """ITI-57: another availability status."""
+        with self._lock:
+            self._keep_set(lot, package)
+            entry.status = status
+            self._renamed(entry)
+
+    def set_metadata(
+        self,
+        lot: rim.Lot,
+        package: etree._Element,
+        entry: StoredEntry,
+        new: rim.Described,
+        element: etree._Element,
+    ) -> None:
+        """ITI-57: a new version of the metadata of one document."""
+        with self._lock:
+            stored_set = self._keep_set(lot, package)
+            entry.described = new
+            entry.element = element
+            entry.version += 1
+            self._renamed(entry)
+            slots = {"SubmissionSetStatus": ("Original",), "PreviousVersion": (str(entry.version - 1),)}
+            self._associations.append(
+                StoredAssociation(
+                    uuid4().urn, ebrim.HAS_MEMBER, stored_set.entry_uuid, entry.entry_uuid, slots
+                )
+            )
