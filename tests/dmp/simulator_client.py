@@ -234,14 +234,16 @@ class Client:
         self, uuid: str, *parameters: tuple[str, str], leaf: bool = True, assertion: bytes | None = None
     ) -> Reply:
         """ITI-18 as a doctor, unless told otherwise."""
-        body = ebrim.stored_query(
-            f"urn:uuid:{uuid}", parameters, return_type="LeafClass" if leaf else "ObjectRef"
-        )
+        body = stored_query(uuid, *parameters, kind="LeafClass" if leaf else "ObjectRef")
         return await self.send("query", body, assertion=assertion or self.air())
 
     async def find(self, *uids: str, assertion: bytes | None = None) -> list[str]:
         """TD3.1b."""
-        reply = await self.send("query", ebrim.get_documents(uids), assertion=assertion)
+        listed = "(" + ",".join(f"'{uid}'" for uid in uids) + ")"
+        body = stored_query(
+            "5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", ("$XDSDocumentEntryUniqueId", listed), kind="ObjectRef"
+        )
+        reply = await self.send("query", body, assertion=assertion)
         return reply.ids("ObjectRef")
 
     async def retrieve(
@@ -320,6 +322,20 @@ class Client:
         listed.replace(old, leaf)
         listed.append(link)
         return await self.send("update", body, assertion=assertion or self.air())
+
+
+def stored_query(uuid: str, *parameters: tuple[str, str], kind: str) -> etree._Element:
+    """An AdhocQueryRequest with ready-made literals."""
+    root = etree.Element(
+        f"{{{ebrim.QUERY}}}AdhocQueryRequest", nsmap={"query": ebrim.QUERY, "rim": ebrim.RIM}
+    )
+    option = etree.SubElement(root, f"{{{ebrim.QUERY}}}ResponseOption", returnType=kind)
+    option.set("returnComposedObjects", "true")
+    query = etree.SubElement(root, f"{RIM}AdhocQuery", id=f"urn:uuid:{uuid}")
+    for name, literal in parameters:
+        slot = etree.SubElement(query, f"{RIM}Slot", name=name)
+        etree.SubElement(etree.SubElement(slot, f"{RIM}ValueList"), f"{RIM}Value").text = literal
+    return root
 
 
 def document(uid: str, title: str = "Document") -> bytes:
