@@ -4,14 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ONCE   ?=
 ARGS   ?=
+SECONDS ?= 300
 
-.PHONY: help run test check bench demo lock fixtures clean python
+.PHONY: help run test check bench fuzz demo lock fixtures clean python
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     the gateway with simulated DMP, MSSanté and DPI on loopback, a first document sent (ONCE=1: then stop)"
 	@echo "make test    all tests"
 	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
+	@echo "make fuzz    ever new hostile messages, streams and documents for SECONDS=300 (pip install -e .[fuzz] adds atheris)"
 	@echo "make bench   throughput and latency over loopback (ARGS=... to choose)"
 	@echo "make lock    resolve the dependencies again"
 
@@ -47,6 +49,9 @@ check: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
+
+fuzz: $(VENV)/dev.done
+	$(BIN)/python -m fuzz $(SECONDS)
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.ack $(ARGS)
