@@ -31,12 +31,15 @@ TXA_PARENT = Place("TXA", 1, 13)
 
 _SEXES = {"UN": "U", "UNK": "U", "O": "U", "A": "U", "N": "U", "I": "U"}
 """HL7 0001 and CDA AdministrativeGender: what is neither M nor F is one value."""
+_TOLD = frozenset({"M", "F", "O", "U", "A", "N"})
+"""PID-8 (table 0001)."""
 
 
 def check_coherence(transmission: Transmission, header: CdaHeader, findings: Findings, place: Place) -> None:
     """Compare one document's header with the message that carried it; `place` is its OBX-5."""
     if header.patient is not None:
-        _identities(transmission.patient, header, findings, place)
+        if transmission.patient.identifiers:  # else SEG-MISSING or PID-REQUIRED has spoken
+            _identities(transmission.patient, header, findings, place)
         _traits(transmission.patient, header, findings)
     told, found = transmission.document_type.code, header.code.code if header.code else ""
     if told and found and told != found:
@@ -140,10 +143,11 @@ def _traits(patient: Patient, header: CdaHeader, findings: Findings) -> None:
     assert header.patient is not None
     told, found = patient.birth_date[:8], header.patient.birth_time[:8]
     precision = min(len(told), len(found))
-    if precision and told[:precision] != found[:precision]:
+    # what is no date, or no sex, has been reported (PID7-FORM, PID8-VALUE) and compares with nothing
+    if precision and told.isdecimal() and told[:precision] != found[:precision]:
         findings.add("CDA-M01-BIRTH", PID_BIRTH)
     told, found = patient.sex.upper(), header.patient.gender.upper()
-    if told and found and _SEXES.get(told, told) != _SEXES.get(found, found):
+    if told in _TOLD and found and _SEXES.get(told, told) != _SEXES.get(found, found):
         findings.add("CDA-M01-SEX", PID_SEX)
     told, found = plain(patient.birth_family), plain(header.patient.birth_family)
     if told and found and told != found:

@@ -30,9 +30,10 @@ def check_header(message: Message, findings: Findings) -> bool:
     known = _check_type(message, findings) if msh.has(9) else False
     if msh.has(11) and message.processing_id not in {"P", "T", "D"}:
         findings.add("MSH11-PROCESSING", msh.place(11))
-    if msh.has(12) and message.version != _VERSIONS.get(message.type):
-        other = message.version in _VERSIONS.values()
-        findings.add("MSH12-OTHER-VERSION" if other else "MSH12-VERSION", msh.place(12))
+    if msh.has(12) and message.version not in _VERSIONS.values():
+        findings.add("MSH12-VERSION", msh.place(12))
+    elif msh.has(12) and message.version != _VERSIONS.get(message.type, message.version):
+        findings.add("MSH12-OTHER-VERSION", msh.place(12))
     _check_profile(message, findings)
     evn = message.first("EVN")
     if evn is not None and message.type == "MDM" and not evn.has(2):

@@ -48,6 +48,11 @@ def read_transmission(message: Message, book: RuleBook) -> Reading:
     if message.type not in EVENTS:
         # Nothing says which structure to expect: further findings would be noise.
         return Reading(None, findings)
+    again = next((s for s in message.segments[1:] if s.name == "MSH"), None)
+    if again is not None:
+        # two messages in one frame: nothing says which segments are whose
+        findings.add("SEG-REPEATED", again.place(), segment="MSH")
+        return Reading(None, findings)
     check_structure(message, findings)
     check_repetitions(message, findings)
     patient, account = read_patient(message, findings)

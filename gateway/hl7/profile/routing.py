@@ -20,6 +20,7 @@ from gateway.hl7.transmission import Action, Flags
 from gateway.rules import Findings
 
 Row = dict[str, str]
+_DESTINATIONS = frozenset({"DESTDMP", "DESTMSSANTEPS", "DESTMSSANTEPAT"})
 
 
 @cache
@@ -43,7 +44,10 @@ def check_routing(
         return places.get(code, Place("OBX"))
 
     mss = flags.dest_mssante_ps or flags.dest_mssante_pat
-    if not (mss or flags.dest_dmp):
+    # a flag that is missing or unreadable has been reported: it is given the benefit of the doubt here
+    unreadable = {f.place.occurrence for f in findings if f.rule == "META-VALUE" and f.place}
+    told = {g.code for g in observations.metadata if g.obx.occurrence not in unreadable}
+    if _DESTINATIONS <= told and not (mss or flags.dest_dmp):
         findings.add("ROUTE-NONE", place("DESTDMP"))
     if flags.modif_conf_code and flags.dest_dmp and action is not Action.REPLACE:
         findings.add("ROUTE-MODIF-OUTSIDE-REPLACEMENT", place("MODIF_CONF_CODE"))
@@ -56,7 +60,7 @@ def check_routing(
     if flags.invisible_patient and flags.dest_mssante_pat:
         findings.add("ROUTE-INVISIBLE-TO-PATIENT", place("DESTMSSANTEPAT"))
         unsafe = True
-    if not unsafe and not any(_matches(row, flags) for row in routing_table()):
+    if not unsafe and not any(_matches(row, flags, told) for row in routing_table()):
         findings.add("ROUTE-TABLE", place("DESTMSSANTEPS" if flags.dest_mssante_ps else "DESTMSSANTEPAT"))
     if flags.dest_mssante_pat and not any(r.is_patient for r in parties.recipients):
         findings.add("ROUTE-NO-PATIENT-ADDRESS", place("DESTMSSANTEPAT"))
@@ -64,5 +68,9 @@ def check_routing(
         findings.add("ROUTE-NO-PS-ADDRESS", place("DESTMSSANTEPS"))
 
 
-def _matches(row: Row, flags: Flags) -> bool:
-    return all(("Y" if getattr(flags, FLAGS[code]) else "N") in allowed for code, allowed in row.items())
+def _matches(row: Row, flags: Flags, told: set[str]) -> bool:
+    return all(
+        ("Y" if getattr(flags, FLAGS[code]) else "N") in allowed
+        for code, allowed in row.items()
+        if code in told
+    )
