@@ -1,4 +1,4 @@
-"""The command line: `segur-gateway run | send | validate | check-config | simulator | demo | version`.
+"""The command line: `segur-gateway run | send | validate | cda-package | check-config | simulator | demo | version`.
 
 Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import signal
 import ssl
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from gateway.validation import command
 
                 return command.run(args)
+            case "cda-package":
+                return _cda_package(args.directory, args.format)
             case "check-config":
                 return _check_config(args.config)
             case "simulator":
@@ -72,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the gateway")
     run.add_argument("--config", type=Path, help="settings file (TOML)")
+    package = commands.add_parser("cda-package", help="the official CDA package (XSD, schematrons)")
+    actions = package.add_subparsers(dest="action", required=True)
+    audit = actions.add_parser(
+        "check", help="what is in a package and what is wrong with it; exit 0: usable, 1: not"
+    )
+    audit.add_argument("directory", type=Path, metavar="DIR")
+    audit.add_argument("--format", choices=("text", "json"), default="text")
     check = commands.add_parser("check-config", help="say everything that is wrong with the settings")
     check.add_argument("--config", type=Path, help="settings file (TOML)")
     send = commands.add_parser("send", help="send an ER7 file over MLLP and print the ACK in words")
@@ -161,6 +171,17 @@ async def _run(config: Path | None) -> int:
     logging.getLogger("gateway").info("stopping: no new messages, those under way are answered")
     await gateway.stop()
     return 0
+
+
+def _cda_package(directory: Path, form: str) -> int:
+    """The audit of a package, for people (French) or for machines (JSON)."""
+    from gateway.schematron.audit import audit, in_words
+
+    if not directory.is_dir():
+        raise ConfigurationFault(f"{directory}: not a folder")
+    found = audit(directory)
+    print(json.dumps(found.as_json(), ensure_ascii=False, indent=1) if form == "json" else in_words(found))
+    return 0 if found.usable else 1
 
 
 def _check_config(config: Path | None) -> int:

@@ -22,7 +22,7 @@ from gateway.cda.package.folder import BadReference, Package
 from gateway.cda.package.reports import Assertion, Family, FamilyReport
 from gateway.cda.package.schema import Defect, Schema, read_schema
 from gateway.cda.package.transpile import FILES, OWN, Sheet, transpile
-from gateway.cda.package.valuesets import UnreadableValueSet, ValueSets
+from gateway.cda.package.valuesets import ValueSets
 from gateway.cda.package.volets import VoletMap
 from gateway.errors import ConfigurationFault
 
@@ -147,23 +147,12 @@ class Engine:
         """The value sets that a style sheet names, as nodes; one that is missing makes its rule break when it
         is used, and is a defect.
         """
-        found: dict[str, Any] = {}
-        for reference in sorted(sheet.references):
-            try:
-                key, xml = self._value_sets.read(schema.name, reference)
-            except BadReference as e:
-                kind = "value-set-outside" if e.outside else "value-set-missing"
-                schema.defects.append(Defect(kind, schema.name, reference))
-                continue
-            except UnreadableValueSet:
-                schema.defects.append(Defect("value-set-unreadable", schema.name, reference))
-                continue
-            if key.startswith("rebuilt:"):
-                schema.defects.append(Defect("value-set-rebuilt", schema.name, reference))
+        named, defects = self._value_sets.named(schema.name, sheet.references)
+        schema.defects.extend(defects)
+        for key, xml in named.values():
             if key not in self._nodes:
                 self._nodes[key] = self._saxon.parse_xml(xml_text=xml.decode())
-            found[reference] = self._nodes[key]
-        return found
+        return {reference: self._nodes[key] for reference, (key, _) in named.items()}
 
 
 def _report(family: Family, name: str, sheet: Sheet, output: str, note: str) -> FamilyReport:

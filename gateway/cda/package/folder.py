@@ -131,6 +131,14 @@ class Package:
         return frozenset(names)
 
 
+def same_case(href: str, target: str) -> bool:
+    """True when the reference is written as the file is named, `..` left out."""
+    written = [
+        p for p in href.split("#", 1)[0].strip().replace("\\", "/").split("/") if p not in ("", ".", "..")
+    ]
+    return not written or target.split("/")[-len(written) :] == written
+
+
 def _walk(root: Path, links: list[str]) -> Iterator[Path]:
     """The regular files of the known folders; links to elsewhere are named in `links`, not followed."""
     for top in FOLDERS:

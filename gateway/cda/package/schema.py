@@ -19,7 +19,7 @@ from typing import cast
 
 from lxml import etree
 
-from gateway.cda.package.folder import BadReference, Package
+from gateway.cda.package.folder import BadReference, Package, same_case
 from gateway.safexml import safe_parser
 
 NS = "http://purl.oclc.org/dsdl/schematron"
@@ -138,20 +138,12 @@ def _include(
         kind = "include-outside" if e.outside else "include-missing"
         schema.defects.append(Defect(kind, name, href, fatal=True))
         return None
-    if not _same_case(href, target):
+    if not same_case(href, target):
         schema.defects.append(Defect("include-case", name, href))
     if target in above or len(above) > _DEPTH:
         schema.defects.append(Defect("include-loop", name, href, fatal=True))
         return None
     return _load(package, target, schema, above)
-
-
-def _same_case(href: str, target: str) -> bool:
-    """True when the reference is written as the file is named, `..` left out."""
-    written = [
-        p for p in href.split("#", 1)[0].strip().replace("\\", "/").split("/") if p not in ("", ".", "..")
-    ]
-    return not written or target.split("/")[-len(written) :] == written
 
 
 def _instance(model: etree._Element, name: str | None, params: Mapping[str, str]) -> etree._Element:

@@ -12,11 +12,13 @@ file that is not XML.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import cast
 
 from lxml import etree
 
-from gateway.cda.package.folder import VALUE_SETS, BadReference, Package
+from gateway.cda.package.folder import VALUE_SETS, BadReference, Package, same_case
+from gateway.cda.package.schema import Defect
 from gateway.safexml import safe_parser
 
 _VOC = re.compile(r"(?:^|/)voc-([0-9.]+)-DYNAMIC\.xml$", re.IGNORECASE)
@@ -49,6 +51,30 @@ class ValueSets:
                 raise
             return f"rebuilt:{oid[1]}", self._rebuilt(oid[1])
         return name, etree.tostring(self._parsed(name), encoding="UTF-8")
+
+    def named(
+        self, base: str, references: Iterable[str]
+    ) -> tuple[dict[str, tuple[str, bytes]], list[Defect]]:
+        """What the schema `base` names: reference → (key, XML), and what is wrong with the others.
+
+        A missing one makes the rule that uses it break (and be reported as not run); it does not stop the schema.
+        """
+        found: dict[str, tuple[str, bytes]] = {}
+        defects = []
+        for reference in sorted(references):
+            try:
+                key, _ = found[reference] = self.read(base, reference)
+            except BadReference as e:
+                kind = "value-set-outside" if e.outside else "value-set-missing"
+                defects.append(Defect(kind, base, reference))
+            except UnreadableValueSet:
+                defects.append(Defect("value-set-unreadable", base, reference))
+            else:
+                if key.startswith("rebuilt:"):
+                    defects.append(Defect("value-set-rebuilt", base, reference))
+                elif not same_case(reference, key):
+                    defects.append(Defect("value-set-case", base, reference))
+        return found, defects
 
     def by_oid(self) -> dict[str, str]:
         """OID → file of `jeuxDeValeurs/` (the first in order)."""
