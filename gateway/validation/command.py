@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -37,9 +38,16 @@ def run(args: argparse.Namespace) -> int:
     options = Options(Action(args.action) if args.action else None, args.destinations, args.processing)
     report = asyncio.run(_validate(content, options, name, args))
     if args.format == "json":
-        print(json.dumps(report.as_json(), ensure_ascii=False, indent=2))
+        text = json.dumps(report.as_json(), ensure_ascii=False, indent=2) + "\n"
     else:
-        print(as_text(report), end="")
+        text = as_text(report)
+    try:
+        # UTF-8 whatever the locale: JSON is read by programs
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # nobody reads (`| head`): the exit status still says the verdict
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if report.verdict == "reject" else 0
 
 

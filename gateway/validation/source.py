@@ -60,7 +60,8 @@ def read_source(content: bytes) -> Source:
     if b"\n" in content:
         notes = ("Fins de ligne d’un fichier (LF ou CRLF) : lues comme le CR du réseau.",)
         content = content.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
-    units = tuple(_trimmed(unit) for unit in _NEXT.split(content))
+    pieces = [piece for piece in _NEXT.split(content) if piece.strip(_BLANK + _BOM)]
+    units = tuple(_trimmed(piece) for piece in pieces)
     return Source(Kind.ER7, units, notes + _several(units))
 
 
