@@ -47,7 +47,7 @@ def check_routing(
     # a flag that is missing or unreadable has been reported: it is given the benefit of the doubt here
     unreadable = {f.place.occurrence for f in findings if f.rule == "META-VALUE" and f.place}
     told = {g.code for g in observations.metadata if g.obx.occurrence not in unreadable}
-    if _DESTINATIONS <= told and not (mss or flags.dest_dmp):
+    if told >= _DESTINATIONS and not (mss or flags.dest_dmp):
         findings.add("ROUTE-NONE", place("DESTDMP"))
     if flags.modif_conf_code and flags.dest_dmp and action is not Action.REPLACE:
         findings.add("ROUTE-MODIF-OUTSIDE-REPLACEMENT", place("MODIF_CONF_CODE"))
