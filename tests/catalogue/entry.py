@@ -15,9 +15,21 @@ from typing import Any, Literal
 from fixtures import build
 
 Family = Literal[
-    "transport", "message", "identité", "en-tête", "corps", "XML", "INS", "cohérence", "routage", "versions",
-    "connecteurs", "circonstance", "plusieurs", "tolérances",
-]  # fmt: skip
+    "transport",
+    "message",
+    "identité",
+    "en-tête",
+    "corps",
+    "XML",
+    "INS",
+    "cohérence",
+    "routage",
+    "versions",
+    "connecteurs",
+    "circonstance",
+    "plusieurs",
+    "tolérances",
+]
 
 
 class Good:
