@@ -36,7 +36,7 @@ bad(
     "XML",
     "b64-placeholder",
     "Texte au lieu du base64",
-    lambda g: with_data(g.mdm, b"Document minimal"),
+    lambda g: with_data(g.mdm, "Document minimisé".encode()),
     f"CDA-B64 {HERE} 102",
 )
 bad("XML", "b64-cut", "Document coupé", lambda g: with_data(g.mdm, b64(g.n1())[:2000]), f"CDA-XML {HERE} 102")
@@ -328,7 +328,12 @@ header(
 )
 header("language-form", "languageCode « fr » au lieu de « fr-FR »", n1_with('"fr-FR"', '"fr"'), "CDA-H13")
 header("set-id-absent", "setId absent", content(lambda g: g.n1(set_id=None)), "CDA-H14")
-header("version-absent", "versionNumber absent", content(lambda g: g.n1(version=None)), "CDA-H15")
+header(
+    "version-absent",
+    "versionNumber absent",
+    content(lambda g: swap(g.n1(), '<versionNumber value="1"/>', "")),
+    "CDA-H15",
+)
 header(
     "version-zero",
     "versionNumber 0",

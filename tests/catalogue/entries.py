@@ -1,15 +1,16 @@
 """All families of the catalogue, in their order."""
 
 from tests.catalogue import (  # noqa: F401
+    destinations,
     document,
     header,
     identity,
     message,
     parties,
     people,
-    register,
     tolerances,
     transport,
+    versions,
 )
 from tests.catalogue.entry import CATALOGUE
 

@@ -95,7 +95,7 @@ bad(
     "INS de test dans un message de production",
     lambda g: g.send(processing_id="P"),
     "PID3-TEST-INS PID^1^3^1^4 207/906",
-    f"CDA-I03 {HERE} 207/906",
+    f"CDA-I01-DOMAIN {HERE} 207/906",
 )
 bad(
     "INS",

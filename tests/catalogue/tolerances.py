@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fixtures import build
-from tests.catalogue.entry import b64, n1_with, swap, tolerated, with_data
+from tests.catalogue.entry import b64, swap, tolerated, with_data
 from tests.hl7.messages import add, copy, drop, put
 
 HERE = "OBX^1^5"
@@ -103,12 +103,5 @@ tolerated(
     "Métadonnées dans le désordre, en interop",
     lambda g: add(drop(g.mdm, "OBX", 2), "OBX", copy(g.mdm, "OBX", 2), 2),
     "META-ORDER OBX^3",
-    world="interop",
-)
-tolerated(
-    "interop-title",
-    "title absent, en interop",
-    n1_with("<title>Compte rendu d'examens biologiques</title>", ""),
-    f"CDA-H10 {HERE}",
     world="interop",
 )

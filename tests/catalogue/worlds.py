@@ -27,6 +27,11 @@ T = TypeVar("T")
 SMALL = 20_000
 """`max_message_bytes` of the world `small`."""
 
+WHITE_LIST = (
+    '<ListeBlancheMSSante xmlns="https://listeblanche.mssante.fr/schema"><Domaine><Nom>test-hopital.mssante.fr</Nom>'
+    "</Domaine><Domaine><Nom>patient.mssante.fr</Nom></Domaine></ListeBlancheMSSante>"
+)
+
 
 class World:
     """A gateway whose event loop runs in a thread of its own; tests speak to it with blocking sockets."""
@@ -77,7 +82,11 @@ class World:
         for simulator in (there.dmp, there.mss, there.dpi):
             await simulator.start()
             self._stack.push_async_callback(simulator.stop)
-        return settings(conformance=conformance, connectors=there.tables(), **tables), None
+        white_list = self.directory / "listeblanchemssante.xml"
+        white_list.write_text(WHITE_LIST, encoding="utf-8")
+        connectors = there.tables()
+        connectors["mss"] = connectors["mss"] | {"white_list": str(white_list)}
+        return settings(conformance=conformance, connectors=connectors, **tables), None
 
     async def _production(self) -> tuple[Settings, None]:
         return await self._real("production")
