@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -201,26 +203,34 @@ def vihf(
     )
 
 
+@lru_cache(maxsize=8)
+def _authority(file: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(Path(file).read_bytes())
+
+
 def _verified(assertion: etree._Element, authority_file: str) -> tuple[etree._Element, x509.Certificate]:
-    """What the signature covers, and the certificate that made it."""
+    """What the signature covers, and the certificate that made it: the signature first, then the chain."""
     try:
+        pem = assertion.findtext(f".//{{{DS}}}X509Certificate") or ""
+        certificate = x509.load_der_x509_certificate(base64.b64decode(pem))
         verified = XMLVerifier().verify(
             assertion,
-            ca_pem_file=authority_file,
+            x509_cert=certificate,
             id_attribute="ID",
             expect_config=SignatureConfiguration(location="./"),
         )
     except InvalidCertificate as e:
-        raise SoapFault(
-            "DMPInvalidCertificate", "sim: certificat du VIHF hors validité ou d'une autre AC"
-        ) from e
-    except SignXMLException as e:
+        raise SoapFault("DMPInvalidCertificate", "sim: certificat du VIHF hors validité") from e
+    except (SignXMLException, InvalidSignature, ValueError) as e:
         raise SoapFault("FailedCheck", f"sim: signature du VIHF invalide ({type(e).__name__})") from e
     signed = None if isinstance(verified, list) else verified.signed_xml
     if signed is None or signed.tag != f"{{{SAML}}}Assertion":
         raise SoapFault("FailedCheck", "sim: la signature ne porte pas sur le VIHF")
-    pem = assertion.findtext(f".//{{{DS}}}X509Certificate") or ""
-    return signed, x509.load_der_x509_certificate(base64.b64decode(pem))
+    try:
+        certificate.verify_directly_issued_by(_authority(authority_file))
+    except (InvalidSignature, ValueError, TypeError) as e:
+        raise SoapFault("DMPInvalidCertificate", "sim: certificat du VIHF d'une autre AC") from e
+    return signed, certificate
 
 
 def _issuer(signed: etree._Element, certificate: x509.Certificate) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from lxml import etree
 
 from connectors.dmp.simulator.answers import Refusal
+from connectors.xds.ebrim import IHE
 from gateway.errors import ConfigurationFault
 from gateway.safexml import safe_parser
 
@@ -25,10 +26,10 @@ _XS = '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace='
 _STUBS: Final = {
     "xml.xsd": f'{_XS}"http://www.w3.org/XML/1998/namespace">'
     '<xs:attribute name="lang" type="xs:language"/></xs:schema>',
-    "xcf.xsd": f'{_XS}"urn:ihe:iti:xds-b:2007">'
-    '<xs:element name="Document" type="xs:base64Binary"/></xs:schema>',
+    "xcf.xsd": f'{_XS}"{IHE}"><xs:element name="Document" type="xs:base64Binary"/></xs:schema>',
 }
 _SHOWN = 3
+_XSD = "{http://www.w3.org/2001/XMLSchema}"
 
 
 class _Local(etree.Resolver):
@@ -92,6 +93,11 @@ def _load(folder: Path, name: str) -> etree.XMLSchema:
     parser = safe_parser()
     parser.resolvers.add(_Local(folder))
     try:
-        return etree.XMLSchema(etree.parse(str(folder / name), parser))
+        tree = etree.parse(str(folder / name), parser)
+        root = tree.getroot()
+        if root.get("targetNamespace") == IHE and root.find(f"{_XSD}element[@name='Document']") is None:
+            # some editions of rim.xsd refer to it, and libxml2 does not import a namespace into itself
+            etree.SubElement(root, f"{_XSD}element", name="Document", type="xs:base64Binary")
+        return etree.XMLSchema(tree)
     except (OSError, etree.XMLSyntaxError, etree.XMLSchemaParseError) as e:
         raise ConfigurationFault(f"schema {name} cannot be loaded from {folder}: {e}") from e

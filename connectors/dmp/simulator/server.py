@@ -9,26 +9,21 @@ Fails: `OSError` when the port is taken.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from cryptography import x509
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from connectors.dmp.certificates import CIPHERS
+from connectors.dmp.simulator import control
 from connectors.dmp.simulator.answers import Answer, SoapFault
 from connectors.dmp.simulator.events import Event, EventLog
 from connectors.dmp.simulator.faults import CERTIFICATE_KINDS, Fault, FaultPlan
+from connectors.dmp.simulator.listening import Listener, Tls
 from connectors.dmp.simulator.operations import OPERATIONS, ROUTES
 from connectors.dmp.simulator.patients import Patients, State, matricule
 from connectors.dmp.simulator.pki import FAULTY, TEST_STRUCTURE, Pki, make_pki
@@ -40,31 +35,10 @@ from connectors.dmp.simulator.submission import Rules
 from connectors.xds.tables import load_tables
 
 BASE = "/si-dmp-server/v2/services"
+LOOPBACK = "127.0.0.1"
 MAX_REQUEST = 200_000_000
 """Bytes of a request, 413 beyond."""
 _WORDS: dict[str, str] = {o.name: o.words for o in OPERATIONS}
-
-
-class _Protocol(H11Protocol):
-    """Gives the peer's certificate and the transport to the application (uvicorn has no TLS extension)."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        self.app_state = {**self.app_state, "peer": tls.getpeercert(True), "transport": transport}
-
-    def close_if_idle(self) -> None:
-        """Close a kept connection that serves no call."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its host."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class DmpSimulator:
@@ -78,6 +52,7 @@ class DmpSimulator:
     * `schemas`: folder of the ebRIM and XDS.b schemas; None: no XSD validation (the schemas carry no licence, so they
       are not shipped)
     * `events_file`: JSON lines, one for each call; `keep_files`: documents as files too
+    * `control_port`: plain HTTP on loopback to read events, plan faults, set patients, reset (0: any free port)
     * `skew_minutes`: tolerance on the VIHF's IssueInstant
     """
 
@@ -101,8 +76,8 @@ class DmpSimulator:
         strict: bool = True,
         schemas: Path | None = None,
         events_file: Path | None = None,
+        control_port: int | None = None,
     ) -> None:
-        self._host, self._port = host, port
         self._structure, self._entities = structure, tuple(entities)
         self.pki: Pki = make_pki(directory / "pki", structure=structure, host=host)
         self._faults = FaultPlan(faults)
@@ -118,21 +93,22 @@ class DmpSimulator:
         self.schemas = Schemas(schemas if strict else None)
         authority = x509.load_pem_x509_certificate(self.pki.ca.read_bytes())
         allowed = {structure: frozenset((structure, *self._entities))} if strict else None
+        self._rules = Rules(strict, authority, load_tables(), self.schemas)
         self._service = Service(
             self._registry,
             self.patients,
-            Rules(strict, authority, load_tables(), self.schemas),
+            self._rules,
             Identities(str(self.pki.ca), allowed, timedelta(minutes=skew_minutes)),
         )
         self._log = EventLog(events_file)
         self._calls: dict[str, int] = {}
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         for route in ROUTES:
-            self._app.add_api_route(
-                f"{BASE}/{route}", self._endpoint, methods=["POST"], include_in_schema=False
-            )
+            app.add_api_route(f"{BASE}/{route}", self._endpoint, methods=["POST"], include_in_schema=False)
+        self._listener = Listener(app, host, port, Tls(self.pki, FAULTY, self._certificate_fault))
+        self._control = (
+            Listener(control.application(self), LOOPBACK, control_port) if control_port is not None else None
+        )
 
     @property
     def documents(self) -> dict[str, StoredEntry]:
@@ -153,9 +129,7 @@ class DmpSimulator:
         """Add a fault to the plan. Call it in the simulator's event loop."""
         if fault.kind in CERTIFICATE_KINDS:
             # only a new connection shows a certificate
-            for connection in list(self._server.server_state.connections) if self._server else ():
-                if isinstance(connection, _Protocol):
-                    connection.close_if_idle()
+            self._listener.close_idle()
         return self._faults.add(fault)
 
     def clear_faults(self) -> None:
@@ -172,55 +146,28 @@ class DmpSimulator:
         self._calls.clear()
 
     async def start(self) -> None:
-        """Listen. The socket accepts from here on; requests wait until the server is ready."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # asyncio sets TCP_NODELAY only on sockets that say they are TCP: without it each answer waits 40 ms
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((self._host, self._port))
-        except OSError:
-            listening.close()
-            raise
-        listening.listen(128)
-        self._port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            self._app,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            ssl_keyfile=str(self.pki.key("server")),
-            ssl_certfile=str(self.pki.certificate("server")),
-            ssl_ca_certs=str(self.pki.ca),
-            ssl_cert_reqs=ssl.CERT_REQUIRED,
-            ssl_ciphers=CIPHERS,
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        if config.ssl is not None:
-            config.ssl.minimum_version = config.ssl.maximum_version = ssl.TLSVersion.TLSv1_2
-            faulty = {kind: self._context(name) for kind, name in FAULTY.items()}
-            # called for every handshake, with or without a server name
-            config.ssl.sni_callback = partial(self._choose_certificate, faulty)
-        self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="dmp-simulator")
+        """Listen: the services, and the control when it is asked for. Connections are accepted from here on."""
+        await self._listener.start()
+        if self._control is not None:
+            try:
+                await self._control.start()
+            except OSError:
+                await self._listener.stop()
+                raise
 
     async def stop(self) -> None:
-        """Close the socket and every connection."""
-        server, task, self._server, self._task = self._server, self._task, None, None
-        if server is not None and task is not None:
-            server.should_exit = True
-            await task
+        """Close the sockets and every connection."""
+        if self._control is not None:
+            await self._control.stop()
+        await self._listener.stop()
 
     async def down(self) -> None:
-        """Be unreachable."""
-        await self.stop()
+        """Be unreachable (the control stays)."""
+        await self._listener.stop()
 
     async def up(self) -> None:
         """Be reachable again, at the same address, with everything that was kept."""
-        await self.start()
+        await self._listener.start()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[DmpSimulator]:
@@ -233,8 +180,11 @@ class DmpSimulator:
 
     def address(self) -> str:
         """Base of the services."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"https://{host}:{self._port}{BASE}"
+        return f"https://{self._listener.authority}{BASE}"
+
+    def control_address(self) -> str:
+        """Where the control answers, "" without one."""
+        return f"http://{self._control.authority}" if self._control is not None else ""
 
     def connector_settings(self) -> dict[str, Any]:
         """A `[connectors.dmp]` table for this simulator."""
@@ -259,23 +209,17 @@ class DmpSimulator:
             for e in list(self.events)
         ]
 
-    # --- TLS ----------------------------------------------------------------------------------------------------
-
-    def _context(self, name: str) -> ssl.SSLContext:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.load_cert_chain(self.pki.certificate(name), self.pki.key(name))
+    def notes(self) -> list[str]:
+        """What a person who starts it should know (French)."""
+        checked = "requêtes validées (XSD)" if self.schemas.present else "aucune validation XSD (--schemas)"
+        made = [f"mode {'strict' if self._rules.strict else 'tolérant (--lenient)'} ; {checked}"]
+        if self._control is not None:
+            made.append(f"commande : {self.control_address()}")
         return made
 
-    def _choose_certificate(
-        self,
-        faulty: Mapping[str, ssl.SSLContext],
-        tls: ssl.SSLObject | ssl.SSLSocket,
-        _name: str | None,
-        _context: ssl.SSLContext,
-    ) -> None:
+    def _certificate_fault(self) -> str | None:
         fault = self._faults.take_certificate()
-        if fault is not None:
-            tls.context = faulty[fault.kind]
+        return fault.kind if fault is not None else None
 
     # --- calls ------------------------------------------------------------------------------------------------
 

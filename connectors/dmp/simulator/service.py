@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cryptography import x509
 
@@ -42,7 +43,12 @@ from connectors.dmp.simulator.patients import Patients
 from connectors.dmp.simulator.receiving import Received
 from connectors.dmp.simulator.registry import Registry
 from connectors.dmp.simulator.rim import REPOSITORY_OID
+from connectors.xds import ebrim
 
+_SCHEMAS = {
+    "query": ("query.xsd", f"{{{ebrim.QUERY}}}AdhocQueryRequest", "XDSRegistryError"),
+    "retrieve": ("IHEXDSB.xsd", f"{{{ebrim.IHE}}}RetrieveDocumentSetRequest", "XDSRepositoryError"),
+}
 OTHER_MESSAGE = "urn:uuid:00000000-0000-4000-8000-000000000000"
 
 
@@ -148,6 +154,14 @@ class Service:
                 raise SoapFault("InvalidSecurity", words)
             raise Refusal("XDSPatientIdDoesNotMatch", words)
 
+    def _check_body(self, call: Received) -> None:
+        """XSD of a query or a retrieval."""
+        schema, tag, code = _SCHEMAS[call.action]
+        found = call.envelope.find(f".//{tag}") if call.envelope is not None else None
+        if found is None:
+            raise Refusal(code, "sim: corps de la requête")
+        self._rules.schemas.check(schema, found, code)
+
     def _transaction(self, call: Received, caller: Caller) -> Result:
         envelope, rules = call.envelope, self._rules
         assert envelope is not None
@@ -155,9 +169,8 @@ class Service:
             call.mark("query" if call.action == "query" else "metadata")
             raise call.refusal
         if call.action == "submit" and call.objects is not None:
-            call.mark("metadata")
-            parts = receiving.documents(call)
-            submission.submit(self._registry, call.objects, parts, caller, rules, call.mark)
+            take = partial(receiving.documents, call)
+            submission.submit(self._registry, call.objects, take, caller, rules, call.mark)
             return Result("submit")
         if call.action == "update" and call.objects is not None:
             entry = updating.update(self._registry, call.objects, caller, rules, call.mark)
@@ -169,6 +182,7 @@ class Service:
             state = self._patients.state(caller.patient)
             return Result("exist", text=existence.answer(envelope, state))
         call.mark("query")
+        self._check_body(call)
         if call.action == "query" and call.query is not None:
             objects = queries.run(self._registry, call.query, caller, strict=rules.strict)
             return Result("query", objects=objects)

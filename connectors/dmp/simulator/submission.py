@@ -90,12 +90,18 @@ def patients(objects: Objects) -> list[str]:
 
 
 def submit(
-    registry: Registry, objects: Objects, parts: Mapping[str, bytes], caller: Caller, rules: Rules, mark: Mark
+    registry: Registry,
+    objects: Objects,
+    take: Callable[[], Mapping[str, bytes]],
+    caller: Caller,
+    rules: Rules,
+    mark: Mark,
 ) -> list[StoredEntry]:
-    """Check and keep. `parts`: bytes by Document/@id."""
+    """Check and keep. `take`: gives bytes by Document/@id, or refuses."""
     mark("metadata")
     _check_metadata(objects, rules)
     mark("documents")
+    parts = take()
     documents = [d for d in objects.described if not d.signature]
     (signature,) = (d for d in objects.described if d.signature)
     _check_parts(objects, parts)

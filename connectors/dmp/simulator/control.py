@@ -1,0 +1,126 @@
+"""The simulator's control: what a test in any language needs, over plain HTTP on loopback.
+
+Purpose: read events and documents, plan faults, set patients, reset.
+Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, bodies must be
+JSON). No patient data comes out; a patient's matricule comes in only in a body.
+Fails: 422 with a message for what cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from connectors.dmp.simulator.events import Event
+from connectors.dmp.simulator.faults import Fault, read_fault
+from connectors.dmp.simulator.patients import Patients
+from connectors.dmp.simulator.registry import StoredEntry
+from gateway.errors import ConfigurationFault
+
+
+class Controlled(Protocol):
+    """What the control needs of a simulator."""
+
+    patients: Patients
+
+    @property
+    def documents(self) -> dict[str, StoredEntry]: ...
+
+    @property
+    def events(self) -> list[Event]: ...
+
+    @property
+    def faults(self) -> list[Fault]: ...
+
+    def plan(self, fault: Fault) -> Fault: ...
+
+    def clear_faults(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+async def _table(request: Request) -> Mapping[str, Any]:
+    """A JSON object, and said to be one: a form of another site cannot say so."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Content-Type: application/json expected")
+    try:
+        body = await request.json()
+    except ValueError:
+        raise HTTPException(422, "JSON expected") from None
+    if not isinstance(body, dict):
+        raise HTTPException(422, "a JSON object expected")
+    return body
+
+
+def _document(entry: StoredEntry, patients: Patients) -> dict[str, Any]:
+    return {
+        "uniqueId": entry.unique_id,
+        "entryUUID": entry.entry_uuid,
+        "status": entry.status,
+        "version": entry.version,
+        "replaces": entry.replaces,
+        "patient": patients.alias(entry.patient_id),
+        "submissionSet": entry.lot_uid,
+        "confidentiality": list(entry.confidentiality),
+        "formatCode": entry.format_code,
+        "size": len(entry.content),
+        "hash": entry.sha1,
+    }
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    made = asdict(fault)
+    # a matricule came in; it does not come out
+    made["patient"] = "(given)" if fault.patient else None
+    return made
+
+
+def application(simulator: Controlled) -> FastAPI:
+    """The application of the control."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
+    @app.get("/events")
+    async def events(since: int = 0) -> list[dict[str, Any]]:
+        return [asdict(e) for e in simulator.events if e.number > since]
+
+    @app.get("/documents")
+    async def documents() -> list[dict[str, Any]]:
+        return [_document(e, simulator.patients) for e in list(simulator.documents.values())]
+
+    @app.get("/faults")
+    async def faults() -> list[dict[str, Any]]:
+        return [_fault(f) for f in simulator.faults]
+
+    @app.post("/faults", status_code=201)
+    async def plan(request: Request) -> dict[str, Any]:
+        try:
+            return _fault(simulator.plan(read_fault(await _table(request))))
+        except ConfigurationFault as e:
+            raise HTTPException(422, str(e)) from None
+
+    @app.delete("/faults", status_code=204)
+    async def clear() -> Response:
+        simulator.clear_faults()
+        return Response(status_code=204)
+
+    @app.post("/patients", status_code=204)
+    async def patients(request: Request) -> Response:
+        table = await _table(request)
+        try:
+            for number, state in table.items():
+                simulator.patients.set(number, state)
+        except ValueError as e:
+            raise HTTPException(422, str(e)) from None
+        return Response(status_code=204)
+
+    @app.post("/reset", status_code=204)
+    async def reset() -> Response:
+        simulator.reset()
+        return Response(status_code=204)
+
+    return app
