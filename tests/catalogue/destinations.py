@@ -289,3 +289,20 @@ for identifier, what, make, error in (
     ),
 ):
     bad("tolérances", identifier, f"{what} : refusé aussi en interop", make, error, world="interop")
+
+# --- what the connectors refuse, again ---
+
+bad(
+    "connecteurs",
+    "dmp-type",
+    "Type de document que le DMP ne prend pas",
+    lambda g: g.send(g.n1(type_code="52521-2", type_label="Directives anticipées")),
+    "DMP-TYPE OBX^1 103",
+)
+bad(
+    "connecteurs",
+    "dmp-sender-without-person",
+    "Émetteur sans personne ni équipement",
+    lambda g: put(g.mdm, "PRT^1^5", ""),
+    "SB-INCOMPLETE PRT^1 101",
+)

@@ -395,3 +395,50 @@ bad(
     lambda g: g.send(g.n1(uid=f"{g.uid()}^42")),
     f"CDA-H08-EXTENSION-DMP {HERE} 207/906",
 )
+
+bad(
+    "XML",
+    "empty-base64",
+    "Base64 qui ne contient rien",
+    lambda g: with_data(g.mdm, b"   "),
+    f"CDA-EMPTY {HERE} 101",
+)
+header(
+    "template-model",
+    "Niveau 3 sans templateId du modèle",
+    lambda g: g.send(
+        g.n3()
+        .replace(b'<templateId root="1.3.6.1.4.1.19376.1.3.3"/>', b"")
+        .replace(b'<templateId root="1.2.250.1.213.1.1.1.55" extension="2024.01"/>', b"")
+    ),
+    "CDA-H06",
+)
+header(
+    "author-without-time",
+    "Auteur sans date",
+    content(
+        lambda g: swap(
+            g.n1(), '<author><time value="20260110093000+0100"/>', '<author><time nullFlavor="UNK"/>'
+        )
+    ),
+    "CDA-H20-AUTHOR",
+)
+header(
+    "author-without-specialty",
+    "Auteur sans libellé de spécialité",
+    n1_with(' displayName="Médecin - Biologie médicale (SM)"', ""),
+    "CDA-H20-CODE",
+)
+header(
+    "two-related-documents",
+    "Deux relatedDocument",
+    lambda g: g.send(
+        swap(
+            g.n1(2, 1),
+            "</relatedDocument>",
+            '</relatedDocument><relatedDocument typeCode="RPLC"><parentDocument><id root="1.2.3"/></parentDocument></relatedDocument>',
+        ),
+        "T10",
+    ),
+    "CDA-H24",
+)

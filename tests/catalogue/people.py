@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from fixtures import build
 from tests.catalogue.entry import Good, bad, content, n1_with, swap
@@ -279,4 +280,20 @@ bad(
         )
     ),
     f"CDA-B00 {HERE} 207/906",
+)
+
+bad(
+    "INS",
+    "no-family",
+    "Patient sans nom",
+    content(lambda g: re.sub(rb"<family.*?</family>", b"", g.n1(), count=2)),
+    f"CDA-H17 {HERE} 207/906",
+    f"CDA-I02 {HERE} 207/905",
+)
+bad(
+    "corps",
+    "n3-copy-not-a-pdf",
+    "Niveau 3 : copie PDF illisible, par MSSanté",
+    lambda g: g.send(g.n3(pdf_copy=b"x").replace(b'representation="B64">eA==', b'representation="B64">e===')),
+    f"MSS-PDF-UNREADABLE {HERE} 207/906",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fixtures import build
-from tests.catalogue.entry import b64, swap, tolerated, with_data
+from tests.catalogue.entry import b64, content, swap, tolerated, with_data
 from tests.hl7.messages import add, copy, drop, put
 
 HERE = "OBX^1^5"
@@ -104,4 +104,128 @@ tolerated(
     lambda g: add(drop(g.mdm, "OBX", 2), "OBX", copy(g.mdm, "OBX", 2), 2),
     "META-ORDER OBX^3",
     world="interop",
+)
+
+
+def with_ins(number: str) -> build.Patient:
+    return dataclasses.replace(PATIENT, ins=number)
+
+
+WRONG_KEY = PATIENT.ins[:13] + f"{(int(PATIENT.ins[13:]) % 97) + 1:02d}"
+NIA_NUMBER = "2900175123456"
+NIA = f"{NIA_NUMBER}{build.ins_key(NIA_NUMBER)}^^^ASIP-SANTE-INS-NIA&1.2.250.1.213.1.4.9&ISO^INS"
+
+tolerated(
+    "ins-key",
+    "INS dont la clé est fausse",
+    lambda g: g.send(g.n1(patient=with_ins(WRONG_KEY)), patient=with_ins(WRONG_KEY)),
+    "PID3-INS-FORM PID^1^3^1^1",
+    f"CDA-I01-KEY {HERE}",
+)
+tolerated(
+    "two-ins",
+    "NIR et NIA dans PID-3",
+    lambda g: put(g.mdm, "PID^1^3", copy(g.mdm, "PID").split("|")[3] + "~" + NIA),
+    "PID3-SEVERAL-INS PID^1^3",
+    f"CDA-M01-IDS {HERE}",
+)
+tolerated(
+    "txa-12-organisation",
+    "Organisation en TXA-12.2",
+    lambda g: put(g.mdm, "TXA^1^12", f"{g.uid()}^HOPITAL"),
+    "TXA-ID-ORGANISATION TXA^1^12^1^2",
+)
+tolerated(
+    "txa-12-other-form",
+    "TXA-12 avec une extension que le document n'a pas",
+    lambda g: put(g.mdm, "TXA^1^12", f"42^^{g.uid()}^ISO"),
+    "CDA-M01-ID-FORM TXA^1^12",
+)
+tolerated("prt-2", "PRT-2 autre que UC", lambda g: put(g.mdm, "PRT^2^2", "AD"), "PRT2-VALUE PRT^2^2")
+tolerated(
+    "prt-15-type",
+    "PRT-15.3 autre que X.400",
+    lambda g: put(g.mdm, "PRT^2^15", "^^Internet^dr.martin@test-hopital.mssante.fr"),
+    "PRT15-TYPE PRT^2^15^1^3",
+)
+tolerated(
+    "recipients-not-asked",
+    "Destinataires donnés, envoi MSSanté non demandé",
+    lambda g: g.send(flags={"DESTMSSANTEPS": "N"}),
+    "RCT-UNUSED PRT^2",
+    "RCT-UNUSED PRT^3",
+)
+tolerated(
+    "meta-system",
+    "Nomenclature d'une métadonnée",
+    lambda g: put(g.mdm, "OBX^2^3^1^3", "Meta"),
+    "META-SYSTEM OBX^2^3^1^3",
+)
+tolerated(
+    "body-padding",
+    "Base64 du corps sans « = »",
+    lambda g: put(g.mdm, "OBX^12^5^1^5", "Qm9uam91ciw"),
+    "BODY-PADDING OBX^12^5^1^5",
+)
+tolerated(
+    "identity-not-qualified-dmp",
+    "Identité non qualifiée vers le DMP",
+    lambda g: put(g.mdm, "PID^1^32", "PROV"),
+    "DMP-INS-STATUS PID^1^32",
+)
+tolerated(
+    "no-ins-mss-alone",
+    "Pas d'INS dans le document, MSSanté seule",
+    lambda g: g.send(g.n1(with_ins=False), flags={"DESTDMP": "N"}),
+    f"CDA-I00 {HERE}",
+    f"CDA-M01-IDS {HERE}",
+)
+tolerated(
+    "id-extension-mss-alone",
+    "id avec extension, MSSanté seule",
+    lambda g: g.send(g.n1(uid=f"{g.uid()}^42"), flags={"DESTDMP": "N"}),
+    f"CDA-H08-EXTENSION {HERE}",
+)
+tolerated(
+    "two-levels-1",
+    "ORU : deux documents de niveau 1",
+    lambda g: g.send_oru(g.n1(), g.n1(uid=f"{g.root}.8.1", set_id=f"{g.root}.8")),
+    "CDA-PAIR-LEVELS OBX^2^5",
+)
+tolerated(
+    "replaces-an-unknown-on-first",
+    "Première transmission qui dit remplacer un inconnu",
+    lambda g: g.send(g.n1(2, 1)),
+    f"CDA-V-RPLC-UNKNOWN {HERE}",
+)
+tolerated(
+    "deletes-other-bytes",
+    "Suppression avec un document qui diffère de celui transmis",
+    lambda g: g.send(g.n1(title="Autre titre"), "T04"),
+    f"CDA-V-DELETE-BYTES {HERE}",
+    before=lambda g: g.before(g.mdm),
+)
+tolerated(
+    "n3-without-pdf",
+    "Niveau 3 sans copie PDF, par MSSanté",
+    lambda g: g.send(g.n3(pdf_copy=None)),
+    f"MSS-PDF-ABSENT {HERE}",
+)
+tolerated(
+    "null-flavor",
+    "nullFlavor hors de la liste dans l'en-tête",
+    content(lambda g: swap(g.n1(), '<telecom nullFlavor="UNK"/>', '<telecom nullFlavor="NI"/>')),
+    f"CDA-H29 {HERE}",
+)
+tolerated(
+    "telecom",
+    "telecom sans schéma connu",
+    content(lambda g: swap(g.n1(), '<telecom nullFlavor="UNK"/>', '<telecom value="0102030405"/>')),
+    f"CDA-H27 {HERE}",
+)
+tolerated(
+    "related-type",
+    "relatedDocument APND",
+    lambda g: g.send(swap(g.n1(2, 1), 'typeCode="RPLC"', 'typeCode="APND"')),
+    f"CDA-H24-TYPE {HERE}",
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from fixtures import build
 from tests.catalogue.entry import Good, bad
 from tests.hl7.messages import put
 
@@ -183,4 +186,30 @@ bad(
     lambda g: g.send_oru(g.n1(uid=f"{g.root}.77"), g.n3()),
     f"CDA-V-SAME-VERSION {HERE} 207/900",
     before=v1,
+)
+
+
+def of_another(g: Good) -> bytes:
+    """The replacement, its message and its document, of another patient."""
+    number = "2900175123456"
+    other = dataclasses.replace(build.PATIENT, ins=number + build.ins_key(number))
+    return g.send(g.n1(2, 1, patient=other), "T10", patient=other)
+
+
+bad(
+    "versions",
+    "other-patient",
+    "Remplacement par le document d'un autre patient",
+    of_another,
+    f"CDA-V-PATIENT {HERE} 207/904",
+    before=v1,
+)
+bad(
+    "versions",
+    "parent-version-not-lower",
+    "Version inférieure à celle que nomme relatedDocument",
+    lambda g: g.send(
+        g.n1(2, 1).replace(b"</parentDocument>", b'<versionNumber value="5"/></parentDocument>'), "T10"
+    ),
+    f"CDA-V-NOT-GREATER {HERE} 207/900",
 )
