@@ -240,7 +240,7 @@ bad(
 bad(
     "plusieurs",
     "basic-err",
-    "Sans les champs ERR-5, 7 et 8 (réglage)",
+    "Sans les champs ERR-5, 7 et 8",
     lambda g: put(put(g.mdm, "MSH^1^17", ""), "PV1^1^2", "X"),
     "- MSH^1^17 101",
     "- PV1^1^2 103",

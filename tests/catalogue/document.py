@@ -436,7 +436,8 @@ header(
         swap(
             g.n1(2, 1),
             "</relatedDocument>",
-            '</relatedDocument><relatedDocument typeCode="RPLC"><parentDocument><id root="1.2.3"/></parentDocument></relatedDocument>',
+            '</relatedDocument><relatedDocument typeCode="RPLC"><parentDocument><id root="1.2.3"/></parentDocument>'
+            "</relatedDocument>",
         ),
         "T10",
     ),

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.hl7.framing import END, encode
-from tests.catalogue import entries
+from tests.catalogue import entries, page
 from tests.catalogue.entry import Answer, Entry, Good
 from tests.catalogue.worlds import World
 
@@ -107,3 +107,7 @@ def test_an_answer_without_errors_is_an_acceptance() -> None:
         for answer in entry.answers:
             assert (answer.code == "AA") == (not answer.errors), entry.id
             assert isinstance(answer, Answer)
+
+
+def test_the_page_for_editors_is_fresh() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(), "run: python -m tests.catalogue.page"

@@ -174,7 +174,7 @@ bad(
 bad(
     "versions",
     "unknown-predecessor",
-    "Remplacement d'un document jamais transmis ici (réglage « refuse »)",
+    "Remplacement d'un document jamais transmis ici",
     lambda g: replacement(g, 2, 1),
     f"CDA-V-UNKNOWN-REFUSED {HERE} 207/900",
     world="unknown-refused",
