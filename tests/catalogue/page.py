@@ -21,11 +21,11 @@ HEAD = """# Que répond la passerelle ?
 
 Page pour les éditeurs de DPI, faite du catalogue des messages erronés (`python -m tests.catalogue.page` ; ne pas
 modifier à la main). Chaque ligne est un test : le message est envoyé sur une vraie connexion MLLP et la réponse entière
-est comparée. Sauf mention contraire, préréglage `production`. Le document est en `OBX^1`, les dix métadonnées en `OBX^2`
-à `OBX^11`, le corps du courriel en `OBX^12`.
+est comparée. Sauf mention contraire, préréglage `production`. Le document est en `OBX^1`, les dix métadonnées en
+`OBX^2` à `OBX^11`, le corps du courriel en `OBX^12`.
 
-Un message accepté reçoit `AA` sans segment ERR ; les tolérances sont visibles dans le journal et l'API. `AE` : le message
-est à corriger. `AR` : il peut être renvoyé tel quel.
+Un message accepté reçoit `AA` sans segment ERR ; les tolérances sont visibles dans le journal et l'API. `AE` : le
+message est à corriger. `AR` : il peut être renvoyé tel quel.
 
 Erreur : ERR-2 · ERR-3 (ou ERR-3/ERR-5) · règle (ERR-7). La phrase de chaque règle (ERR-8) est dans
 [rules.md](rules.md).
