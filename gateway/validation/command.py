@@ -11,16 +11,19 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 from connectors.port import Connector
 from gateway.app import CONNECTOR_GROUP, find_connectors
+from gateway.cda.package.reports import Family
 from gateway.errors import ConfigurationFault
 from gateway.hl7.transmission import Action
 from gateway.layers import open_layers
 from gateway.rules import RuleBook, load_rulebook
+from gateway.schematron.engine import available
 from gateway.settings import Settings, load_settings
 from gateway.validation.overrides import Options
 from gateway.validation.report import Report
@@ -51,13 +54,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.verdict == "reject" else 0
 
 
+PATIENCE = 120.0
+"""Seconds that the schematrons of a file may take."""
+
+
 async def _validate(content: bytes, options: Options, name: str | None, args: argparse.Namespace) -> Report:
     settings, base_dir = load_settings(args.config)
     if args.conformance is not None:
         settings = settings.model_copy(update={"conformance": args.conformance})
-    if args.package is not None:
-        cda = settings.cda.model_copy(update={"package": args.package.absolute()})
-        settings = settings.model_copy(update={"cda": cda})
+    settings, notes = _with_package(settings, args.package)
     async with contextlib.AsyncExitStack() as stops:
         connectors = find_connectors(settings, base_dir)
         book = _rulebook(settings, connectors)
@@ -72,7 +77,24 @@ async def _validate(content: bytes, options: Options, name: str | None, args: ar
             connectors or None,
             deadline=settings.ack.deadline,
         )
-        return await validator.validate(content, options, name)
+        report = await validator.validate(content, options, name)
+        return replace(report, notes=(*report.notes, *notes))
+
+
+def _with_package(settings: Settings, package: Path | None) -> tuple[Settings, list[str]]:
+    """The settings with `--package`, whose schematrons run when the settings name none; French notes.
+
+    Nobody waits for an ACK here: schematrons have the time that they need.
+    """
+    changes: dict[str, object] = {"schematron_timeout": max(settings.cda.schematron_timeout, PATIENCE)}
+    notes = []
+    if package is not None:
+        changes["package"] = package.absolute()
+        if not settings.cda.schematron and available():
+            changes["schematron"] = tuple(family.value for family in Family)
+        elif not settings.cda.schematron:
+            notes.append("saxonche n’est pas installé : les schematrons ne sont pas exécutés.")
+    return settings.model_copy(update={"cda": settings.cda.model_copy(update=changes)}), notes
 
 
 def _rulebook(settings: Settings, connectors: dict[str, Connector]) -> RuleBook:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gateway.cda.document import Document
+from gateway.cda.package.reports import DocumentReport, FamilyReport
 from gateway.errors import Finding, Severity
 from gateway.exchange.checking import Layer
 from gateway.hl7.transmission import Action
@@ -56,6 +57,8 @@ class Unit:
     places: Mapping[int, str] = field(default_factory=dict)
     """Index of a document → its place in the message, as ERL."""
     notes: Sequence[str] = ()
+    schematron: Sequence[DocumentReport] = ()
+    """What each family of official schematrons gave, one report per document that was given to them."""
 
     @property
     def verdict(self) -> Verdict:
@@ -135,6 +138,7 @@ def _unit(unit: Unit) -> dict[str, Any]:
         "processing": unit.processing or None,
         "counts": _counts(unit.findings),
         "documents": [_document(d, unit.places.get(d.part)) for d in unit.documents],
+        "schematron": [[_family(f) for f in report.families] for report in unit.schematron],
         "notes": list(unit.notes),
     }
 
@@ -154,6 +158,18 @@ def error_as_json(finding: Finding) -> dict[str, Any]:
     if finding.path is not None:
         body["path"] = finding.path
     return body
+
+
+def _family(family: FamilyReport) -> dict[str, Any]:
+    return {
+        "family": family.family.value,
+        "ran": family.ran,
+        "schema": family.schema or None,
+        "failed": family.failed,
+        "remarks": family.remarks,
+        "first": [{"text": a.text, "path": a.path, "id": a.identifier or None} for a in family.first],
+        "reason": family.reason or None,
+    }
 
 
 def _document(document: Document, place: str | None) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class Validator:
             documents=documents,
             places=places,
             notes=notes,
+            schematron=checked.schematron,
         )
 
     async def _ask(
@@ -206,6 +207,7 @@ class Validator:
             processing=options.processing,
             documents=documents,
             notes=notes,
+            schematron=checked.schematron,
         )
 
     def _refused(self, payload: bytes, rule: str, place: Place | None, **words: object) -> Unit:

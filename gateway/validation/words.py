@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from gateway.cda.package.reports import NAMES
 from gateway.errors import Finding, Place, Severity
 from gateway.exchange.checking import Layer
 from gateway.hl7.transmission import Action
@@ -89,6 +90,22 @@ def not_judged(checks: Mapping[str, Layer]) -> str:
     return f"{count} contrôles n’ont pas eu lieu : le verdict ne dit rien d’eux."
 
 
+def families(unit: Unit) -> list[str]:
+    """One line for each family of schematrons and document: `Structuration minimale : 1 écart (x.sch)`."""
+    lines = []
+    for number, report in enumerate(unit.schematron, 1):
+        which = f"document n° {number}, " if len(unit.schematron) > 1 else ""
+        for one in report.families:
+            if not one.ran:
+                said = f"NON EXÉCUTÉ : {one.reason}"
+            elif one.failed:
+                said = f"{one.failed} écart{'s' if one.failed > 1 else ''}"
+            else:
+                said = "aucun écart"
+            lines.append(f"{which}{NAMES[one.family]} : {said}{f' ({one.schema})' if one.schema else ''}")
+    return lines
+
+
 def subject(unit: Unit) -> str:
     """What was checked: `message MDM^T02 (dépôt ; DMP, MSSanté ; production)`."""
     said = []
@@ -131,7 +148,7 @@ def _unit(unit: Unit) -> Iterator[str]:
         place = unit.places.get(document.part)
         body = BODIES.get(document.header.body.kind, document.header.body.kind)
         yield f"Document{f' en {place}' if place else ''} : {body}, {len(document.content)} octets"
-    yield from _checks(unit.checks)
+    yield from _checks(unit)
     for note in unit.notes:
         yield f"Remarque : {note}"
     errors = [f for f in unit.findings if f.severity is Severity.REJECT]
@@ -140,12 +157,14 @@ def _unit(unit: Unit) -> Iterator[str]:
     yield from _findings("Tolérances", tolerated)
 
 
-def _checks(checks: Mapping[str, Layer]) -> Iterable[str]:
+def _checks(unit: Unit) -> Iterable[str]:
     yield "Contrôles :"
-    width = max(len(layer(name)) for name in checks)
-    for name, state in checks.items():
+    width = max(len(layer(name)) for name in unit.checks)
+    for name, state in unit.checks.items():
         yield f"  {layer(name):<{width}}  {STATES[state]}"
-    if missing := not_judged(checks):
+        if name == "schematron":
+            yield from (f"    {line}" for line in families(unit))
+    if missing := not_judged(unit.checks):
         yield f"  {missing}"
 
 

@@ -156,9 +156,12 @@ def test_configured_connectors_are_asked_offline(tmp_path: Path, good: Path) -> 
 
 
 @pytest.mark.official
-def test_the_official_package(document: Path) -> None:
+def test_a_package_without_schematrons_in_the_settings_runs_them_all(document: Path) -> None:
     body = report(document, "--package", official("ans-cda-package"))
-    assert body["checks"]["xsd"] == "passed"
+    assert (body["checks"]["xsd"], body["checks"]["schematron"]) == ("passed", "passed")
+    assert [(f["family"], f["ran"], f["failed"]) for f in body["schematron"][0]] == [("strucmin", True, 0)]
+    text = run(document, "--package", official("ans-cda-package")).stdout.decode()
+    assert "Structuration minimale : aucun écart" in text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from connectors.port import Accepted, PlannedDelivery, Preparation, Refused, Unavailable, Verdict
 from fixtures import build
+from gateway.cda.package.reports import Assertion, DocumentReport, Family, FamilyReport, SchematronInput
 from gateway.errors import Place, Severity
 from gateway.exchange.checking import Checker, Layer
 from gateway.hl7.framing import encode
@@ -346,6 +347,64 @@ async def test_a_replacement_needs_its_related_document() -> None:
 async def test_interop_is_named() -> None:
     body = await report_of(cda(), Options(processing="P"), "interop")
     assert (body["verdict"], body["conformance"]) == ("warn", "interop")
+
+
+# --- official schematrons -------------------------------------------------------------------------------------------
+
+
+class Families:
+    """A schematron layer that gives the same report for every document."""
+
+    def __init__(self, *families: FamilyReport) -> None:
+        self.report = DocumentReport(families)
+
+    async def check(self, inputs: Sequence[SchematronInput]) -> list[DocumentReport]:
+        return [self.report for _ in inputs]
+
+
+async def of_families(content: bytes, *families: FamilyReport, **severity: Severity) -> Report:
+    overrides = {name.replace("_", "-"): value for name, value in severity.items()}
+    checker = Checker(load_rulebook((), "production", overrides), None, Families(*families))
+    return await Validator(checker, 10**8).validate(content, Options())
+
+
+RAN = FamilyReport(Family.STRUCMIN, True, schema="x.sch")
+FAILED = FamilyReport(Family.VOLET, True, 2, first=(Assertion("il manque un titre", "ClinicalDocument"),))
+MISSING = FamilyReport(Family.IHE, False, reason="le travailleur ne répond pas.", unavailable=True)
+
+
+async def test_each_family_of_schematrons_is_told() -> None:
+    report = await of_families(cda(), RAN, FAILED, MISSING)
+    body = checked(report)
+    assert body["checks"]["schematron"] == "warned"
+    assert [(f["family"], f["ran"], f["failed"]) for f in body["schematron"][0]] == [
+        ("strucmin", True, 0),
+        ("volet", True, 2),
+        ("ihe", False, 0),
+    ]
+    text = as_text(report)
+    assert "Structuration minimale : aucun écart (x.sch)" in text
+    assert "volet du document : 2 écarts" in text
+    assert "IHE : NON EXÉCUTÉ : le travailleur ne répond pas." in text
+
+
+async def test_a_family_that_did_not_run_is_no_pass() -> None:
+    body = checked(await of_families(cda(), RAN, MISSING))
+    assert body["checks"]["schematron"] == "not run"
+    assert "CDA-SCH-NOT-RUN" in rules(body, "warn")
+
+
+@pytest.mark.parametrize("content", [GOOD, cda()], ids=["message", "document"])
+async def test_a_family_that_rejects_and_cannot_run_is_an_ar(content: bytes) -> None:
+    body = checked(await of_families(content, MISSING, CDA_SCH_IHE=Severity.REJECT))
+    assert (body["ack"], rules(body)) == ("AR", ["CDA-SCH-UNAVAILABLE"])
+    assert body["checks"]["schematron"] == "not run"
+
+
+async def test_a_deletion_is_not_judged_by_the_official_layers() -> None:
+    body = checked(await of_families(MESSAGES["deletion"], FAILED))
+    assert body["checks"]["schematron"] == "not applicable"
+    assert body["schematron"] == []
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
