@@ -13,7 +13,7 @@ Guarantee asked of a connector:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -199,6 +199,20 @@ class WithCertificates(Protocol):
 
     def certificates(self) -> Mapping[str, datetime]:
         """Setting name to the end of validity (aware), of those in use."""
+        ...
+
+
+Audit = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Record, durably, one JSON-able entry of what a caller asked and what came of it; no patient data. Raises
+`EnvironmentFault` when it cannot be recorded."""
+
+
+@runtime_checkable
+class WithApi(Protocol):
+    """A connector that answers callers of its own over HTTP, under `/api/v1/<name>/`."""
+
+    def api(self, audit: Audit) -> Any | None:
+        """An ASGI application that authenticates its callers itself, or None when the settings offer none."""
         ...
 
 

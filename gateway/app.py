@@ -14,13 +14,14 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
 import uvicorn
 
-from connectors.port import Connector, ConnectorContext, WithCertificates
+from connectors.port import Connector, ConnectorContext, WithApi, WithCertificates
 from gateway import __version__
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
@@ -33,7 +34,7 @@ from gateway.exchange.pressure import Pressure
 from gateway.exchange.run import DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Transmission
-from gateway.journal import queue
+from gateway.journal import queue, records
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
@@ -212,7 +213,7 @@ class Gateway:
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
         self.validators = self._make_validators(book)
         if settings.web.enabled:
-            self._web = _Web(create_app(self), settings.web.host, settings.web.port)
+            self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
         self.listener = Listener(
@@ -239,6 +240,22 @@ class Gateway:
                 other = checker.with_book(RuleBook(book.rules.values(), preset, settings.severity))
                 validators[preset] = Validator(other, limit, unasked=Layer.NOT_RUN)
         return validators
+
+    def _apis(self) -> dict[str, Any]:
+        """The connectors' own HTTP interfaces, each with its place in the journal."""
+        found = {}
+        for name, connector in self.connectors.items():
+            if isinstance(connector, WithApi):
+                api = connector.api(partial(self._audit, name))
+                if api is not None:
+                    found[name] = api
+        return found
+
+    async def _audit(self, destination: str, entry: Mapping[str, Any]) -> None:
+        now = Clock().now()
+        await self.journal.write(
+            lambda s: records.add_fact(s, "api_call", now, destination=destination, **entry)
+        )
 
     def _wake(self, destinations: Iterable[str]) -> None:
         self.engine.wake(destinations)

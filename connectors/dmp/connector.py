@@ -15,8 +15,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fastapi import FastAPI
+
 from connectors.dmp import existence
 from connectors.dmp import preparation as pre
+from connectors.dmp.api import create_api
+from connectors.dmp.api_calls import Calls
+from connectors.dmp.api_tokens import TokenFile
 from connectors.dmp.existence import Existence
 from connectors.dmp.link import Link
 from connectors.dmp.plan import Plan, load
@@ -26,6 +31,7 @@ from connectors.dmp.roles import Roles, load_roles
 from connectors.dmp.settings import DmpSettings, read_settings
 from connectors.port import (
     Accepted,
+    Audit,
     ConnectorContext,
     DeliveryJob,
     Outcome,
@@ -62,6 +68,7 @@ class DmpConnector:
         self._tables: Tables = load_tables(settings.tables)
         self._roles: Roles = load_roles(settings.tables, settings.directory)
         self._book: RuleBook | None = None
+        self._clock = clock
         self._link = Link(settings, software_version, clock)
 
     def use(self, book: RuleBook) -> None:
@@ -135,6 +142,19 @@ class DmpConnector:
                 OutcomeClass.SUCCESS, "", "Vérifié dans le DMP.", {"recovered": True, "references": found}
             )
         return Outcome(OutcomeClass.TRANSIENT, "NOT_DONE", "Vérifié : le DMP n'a rien enregistré.")
+
+    def api(self, audit: Audit) -> FastAPI | None:
+        """`connectors.port.WithApi`: consultation in AIR mode, when `api_tokens` names a file."""
+        settings = self._settings
+        if settings.api_tokens is None:
+            return None
+        tokens = TokenFile(settings.api_tokens)
+        tokens.current()  # a wrong file is said at start
+        calls = Calls(settings, self._tables, self._roles, self._link, self._clock)
+        # deliveries keep at least half of the connections
+        return create_api(
+            calls, tokens, audit, settings.api.max_request_size, max(1, settings.max_connections // 2)
+        )
 
     def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
         """ZAM^Z01 of a final outcome."""

@@ -110,7 +110,7 @@ def document_entry(
             legal_authenticator=signer or "",
             service_start=start or "",
             service_stop=formats.utc_time(event.high) if event else "",
-            event_codes=tuple(_as_xds(e.code) for e in header.events if e.code and e.code.code),
+            event_codes=_events(header),
             reference_ids=_references(header),
             size=len(content) if digest else 0,
             sha1=sha1_of(content) if digest else "",
@@ -275,6 +275,12 @@ def _source_patient_info(patient: CdaPatient) -> tuple[str, ...]:
     if patient.birthplace_code:
         values.append(f"PID-11|^^^^^^BDL^^{t(patient.birthplace_code)}")
     return tuple(values)
+
+
+def _events(header: CdaHeader) -> tuple[XdsCode, ...]:
+    """eventCodeList: every act documented, and what imaging says beside it: CCAM act, modality, region."""
+    codes = (c for e in header.events for c in (e.code, *e.translations) if c is not None and c.code)
+    return tuple(dict.fromkeys(map(_as_xds, codes)))
 
 
 def _references(header: CdaHeader) -> tuple[str, ...]:

@@ -89,6 +89,8 @@ class ServiceEvent:
     """documentationOf/serviceEvent. The *principal* one is the first with a performer."""
 
     code: Code | None = None
+    translations: tuple[Code, ...] = ()
+    """code/translation: for imaging the CCAM act, the modality, the anatomical region."""
     low: str = ""
     high: str = ""
     has_performer: bool = False

@@ -171,8 +171,10 @@ def _signer(element: etree._Element | None) -> CdaSigner | None:
 def _event(event: etree._Element) -> ServiceEvent:
     when = child(event, "effectiveTime")
     performer = child(event, "performer")
+    coded = child(event, "code")
     return ServiceEvent(
-        code=code(child(event, "code")),
+        code=code(coded),
+        translations=tuple(t for t in map(code, childs(coded, "translation")) if t and t.code),
         low=attribute(child(when, "low"), "value") or attribute(when, "value"),
         high=attribute(child(when, "high"), "value"),
         has_performer=performer is not None,

@@ -7,7 +7,7 @@ Fails: 404 for an unknown MSH-10; 503 from `/readyz` with the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,8 +49,8 @@ class GatewayView(validation.ValidationView, Protocol):
         ...
 
 
-def create_app(gateway: GatewayView) -> FastAPI:
-    """The application for one running gateway."""
+def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> FastAPI:
+    """The application for one running gateway. `apis`: connectors' own ASGI applications, by name."""
     app = FastAPI(title="segur-gateway", version=__version__, docs_url=None, redoc_url=None)
     pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
     pages.filters |= {
@@ -59,6 +59,8 @@ def create_app(gateway: GatewayView) -> FastAPI:
         "heure": wording.time,
         "accuse": wording.ack,
     }
+    for name, api in (apis or {}).items():
+        app.mount(f"/api/v1/{name}", api)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
     @app.middleware("http")
