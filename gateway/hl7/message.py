@@ -59,7 +59,7 @@ _BOM = b"\xef\xbb\xbf"
 class Message:
     """An HL7 v2 message as received. Build with `Message.parse`."""
 
-    __slots__ = ("_wire", "charset", "line_ends", "msh", "raw", "segments")
+    __slots__ = ("_wire", "charset", "line_ends", "msh", "raw", "segments", "type")
 
     def __init__(
         self, wire: Wire, segments: tuple[Segment, ...], charset: str, line_ends: frozenset[str]
@@ -72,6 +72,8 @@ class Message:
         """MSH-18 as sent (first repetition)."""
         self.line_ends = line_ends
         """Line ends seen: `CR`, `LF`, `CRLF`."""
+        self.type = self.msh.value(9)
+        """MSH-9.1."""
 
     @classmethod
     def parse(cls, raw: bytes) -> Message:
@@ -178,11 +180,6 @@ class Message:
                     break
 
     # --- header, as sent --------------------------------------------------------------------------
-
-    @property
-    def type(self) -> str:
-        """MSH-9.1."""
-        return self.msh.value(9)
 
     @property
     def event(self) -> str:

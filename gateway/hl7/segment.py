@@ -179,25 +179,38 @@ class Segment:
             start = i + 1
         return None
 
-    def _piece(self, field: int, rep: int, comp: int, sub: int) -> bytes:
-        """The bytes of a sub-component. A short field is split once and kept: most are asked for several times."""
+    def parts(self, field: int) -> list[list[bytes]] | None:
+        """The components of each repetition as sent (not for MSH-1 and MSH-2), none when the field is absent; None
+        when it is long: `piece` reads it then.
+
+        A short field is split once and kept: most are asked for several times.
+        """
         split = self._split.get(field)
         if split is None:
-            fields = self._bounds()
+            fields = self._fields or self._bounds()
             if field >= len(fields):
-                return b""
+                return []
             start, end = fields[field]
             if end - start > SHORT_FIELD:
-                return self._piece_of_long(field, rep, comp, sub)
+                return None
             s = self._wire.separators
             repetitions = self._wire.raw[start:end].split(s.repetition)
             split = self._split[field] = [r.split(s.component) for r in repetitions]
+        return split
+
+    def piece(self, field: int, rep: int = 1, comp: int = 1, sub: int = 1) -> bytes:
+        """The bytes of a sub-component as sent (not for MSH-1 and MSH-2); empty when absent."""
+        split = self._split.get(field)
+        if split is None:
+            split = self.parts(field)
+            if split is None:
+                return self._piece_of_long(field, rep, comp, sub)
         if rep > len(split) or comp > len(split[rep - 1]):
             return b""
         piece = split[rep - 1][comp - 1]
         separator = self._wire.separators.subcomponent
-        if sub == 1:
-            return piece.partition(separator)[0]
+        if separator not in piece:
+            return piece if sub == 1 else b""
         parts = piece.split(separator)
         return parts[sub - 1] if sub <= len(parts) else b""
 
@@ -231,9 +244,9 @@ class Segment:
         MSH-1 and MSH-2 are given as sent. Bytes that the charset cannot decode show as lone surrogates
         (`Message.undecodable` reports them).
         """
-        if self.name == "MSH" and field <= 2:
+        if field <= 2 and self.name == "MSH":
             return self.field(field).decode("latin-1")
-        content = self._piece(field, rep, comp, sub)
+        content = self.piece(field, rep, comp, sub)
         if not content:
             return ""
         text = content.decode(self._wire.encoding, "surrogateescape")
@@ -241,7 +254,17 @@ class Segment:
 
     def value(self, field: int, rep: int = 1, comp: int = 1, sub: int = 1) -> str:
         """`text` without surrounding blanks; the HL7 null (`""`) reads as ""."""
-        text = self.text(field, rep, comp, sub).strip()
+        # `text` again rather than a call: most of the profile's time is spent here
+        if field <= 2 and self.name == "MSH":
+            return self.text(field, rep, comp, sub).strip()
+        content = self.piece(field, rep, comp, sub)
+        if not content:
+            return ""
+        wire = self._wire
+        text = content.decode(wire.encoding, "surrogateescape")
+        if wire.separators.escape in content:
+            text = unescape(text, wire)
+        text = text.strip()
         return "" if text == '""' else text
 
 

@@ -83,7 +83,9 @@ def test_a_component_after_the_document_rejects() -> None:
     assert m.found(m.read(raw)) == {("OBX5-FORM", "OBX^1^5^1^6")}
 
 
-@pytest.mark.parametrize("more", ["^QUJD", "~^TEXT^^Base64^QUJD"])
-def test_what_follows_a_mail_body_rejects(more: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "place"), [("^QUJD", "OBX^12^5^1^6"), ("~^TEXT^^Base64^QUJD", "OBX^12^5^2")]
+)
+def test_what_follows_a_mail_body_rejects(more: str, place: str) -> None:
     raw = put(MDM, "OBX^12^5", copy(MDM, "OBX", 12).split("|")[5] + more)
-    assert m.found(m.read(raw)) == {("BODY-FORM", "OBX^12^5")}
+    assert m.found(m.read(raw)) == {("BODY-FORM", place)}

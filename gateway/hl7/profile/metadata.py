@@ -16,86 +16,96 @@ from typing import TYPE_CHECKING
 from gateway.errors import Place
 from gateway.hl7 import base64text
 from gateway.hl7.message import Message, Segment
+from gateway.hl7.profile.fields import Profile, listed
+from gateway.hl7.profile.fields import profile as own_profile
 from gateway.hl7.transmission import Flags, MailBody
 from gateway.rules import Findings
 
 if TYPE_CHECKING:
-    from gateway.hl7.profile.observations import Group
-
-METADATA_SYSTEM = "MetaDMPMSS"
-FLAGS = {
-    "MASQUE_PS": "masque_ps",
-    "INVISIBLE_PATIENT": "invisible_patient",
-    "INVISIBLE_REP_LEGAUX": "invisible_rep_legaux",
-    "CONNEXION_SECRETE": "connexion_secrete",
-    "MODIF_CONF_CODE": "modif_conf_code",
-    "DESTDMP": "dest_dmp",
-    "DESTMSSANTEPS": "dest_mssante_ps",
-    "DESTMSSANTEPAT": "dest_mssante_pat",
-    "ACK_RECEPTION": "ack_reception",
-    "ACK_LECTURE_MSS": "ack_lecture_mss",
-}
-"""The required metadata in the order of the profile, and their name in `Flags`."""
-BODIES = ("CORPSMAIL_PS", "CORPSMAIL_PATIENT")
-_ORDER = {code: rank for rank, code in enumerate((*FLAGS, *BODIES))}
-_ALIASES = {"ACK_LECTURE": "ACK_LECTURE_MSS"}
-_VALUE_SYSTEMS = frozenset({"expandedYes-NoIndicator", "HL70136", "HL70532"})
-_VALUE_TYPES = {"MDM": "CWE", "ORU": "CE"}
+    from gateway.hl7.profile.observations import Group, Observations
+_YES = "Y"
 
 
-def canonical_code(obx: Segment) -> str:
+def canonical_code(obx: Segment, table: Profile | None = None) -> str:
     """The metadata's name in the profile, aliases and stray blanks resolved; "" when the OBX is none of
     them.
     """
+    table = table or own_profile()
     code = obx.value(3)
-    # Names are short: a document's code is left alone at once.
-    code = code if code in _ORDER else code.replace(" ", "")
-    code = _ALIASES.get(code, code)
-    return code if code in _ORDER else ""
+    if code in table.ranks:
+        return code
+    code = code.replace(" ", "")
+    code = table.aliases.get(code, code)
+    return code if code in table.ranks else ""
 
 
 def read_flags(
-    message: Message, metadata: Sequence[Group], last_document: Segment | None, findings: Findings
-) -> Flags:
-    """The flags; a missing one reads as N (and is a finding)."""
+    message: Message, observations: Observations, profile: Profile, findings: Findings
+) -> tuple[Flags, frozenset[str]]:
+    """The flags, and the codes of those that the message gives; a missing one reads as N (and is a finding)."""
     values: dict[str, bool] = {}
     seen: set[str] = set()
+    given: set[str] = set()
     highest = -1
-    for group in metadata:
+    yes, allowed = _YES, profile.codes("OBX-5.1 metadata")
+    documents = observations.documents
+    last_document = documents[-1].obx.index if documents else -1
+    for group in observations.metadata:
         obx, code = group.obx, group.code
+        flag = profile.metadata[code].flag
         if code in seen:
-            findings.add("META-REPEATED", obx.place(3), code=code)
+            findings.add("META-REPEATED", obx.place(3, 1, 1), code=code)
             # The safest reading of a contradiction, should the message go on for other findings: masked.
-            if code in FLAGS and obx.value(5) == "Y":
-                values[FLAGS[code]] = True
+            if flag and obx.value(5) == yes:
+                values[flag] = True
             continue
         seen.add(code)
-        misplaced = last_document is not None and obx.index < last_document.index
-        if _ORDER[code] < highest or misplaced:
+        rank = profile.ranks[code]
+        if rank < highest or obx.index < last_document:
             findings.add("META-ORDER", obx.place(), code=code)
-        highest = max(highest, _ORDER[code])
-        _check_form(obx, code, message.type, findings)
-        if code in FLAGS:
-            values[FLAGS[code]] = _read_value(obx, code, findings)
+        highest = max(highest, rank)
+        profile.check("OBX metadata" if flag else "OBX body", obx, message, findings, code=code)
+        if obx.value(3) != code:
+            findings.add("META-ALIAS", obx.place(3, 1, 1), code=code)
+        if flag:
+            value = obx.value(5)
+            values[flag] = value == yes
+            if value in allowed:
+                given.add(code)
     # Without any OBX the missing segment has been reported already.
     if message.first("OBX") is not None:
-        for code in FLAGS:
-            if code not in seen:
-                findings.add("META-MISSING", Place("OBX"), code=code)
-    return Flags(**values)
+        _check_missing(observations, seen, profile, findings)
+    return Flags(**values), frozenset(given)
 
 
-def read_body(message: Message, metadata: Sequence[Group], code: str, findings: Findings) -> MailBody | None:
+def _check_missing(observations: Observations, seen: set[str], profile: Profile, findings: Findings) -> None:
+    """META-MISSING at the OBX where each one should stand: after the one that comes before it."""
+    after = observations.documents[-1].obx.occurrence if observations.documents else 0
+    places = {g.code: g.obx.occurrence for g in observations.metadata}
+    for code, metadata in profile.metadata.items():
+        if code in seen:
+            after = places[code]
+        elif metadata.usage == "R":
+            findings.add("META-MISSING", Place("OBX", after + 1), code=code)
+
+
+def read_body(
+    message: Message, metadata: Sequence[Group], code: str, profile: Profile, findings: Findings
+) -> MailBody | None:
     """CORPSMAIL_PS or CORPSMAIL_PATIENT as text; None when absent or unreadable."""
     obx = next((g.obx for g in metadata if g.code == code), None)
     if obx is None or not obx.has(5):
         return None
     place = obx.place(5, 1, 5)
-    if obx.value(5, comp=2).upper() != "TEXT" or obx.value(5, comp=4).upper() != "BASE64":
-        findings.add("BODY-FORM", obx.place(5), code=code)
-    elif obx.locate(5, 6)[1] or obx.repetitions(5) > 1:
+    wrong = [(c, profile.codes(f"OBX-5.{c} body")) for c in (2, 4)]
+    wrong = [(c, codes) for c, codes in wrong if obx.value(5, comp=c).upper() not in codes]
+    for component, codes in wrong:
+        words = {"field": f"OBX-5.{component}", "expected": listed(codes)}
+        findings.add("BODY-FORM", obx.place(5, 1, component), code=code, **words)
+    if not wrong and (obx.locate(5, 6)[1] or obx.repetitions(5) > 1):
         # an ED has five components, and there is one body: the rest would be lost
-        findings.add("BODY-FORM", obx.place(5), code=code)
+        rest = obx.place(5, 1, 6) if obx.locate(5, 6)[1] else obx.place(5, 2)
+        findings.add("BODY-FORM", rest, code=code, field="Ce qui suit OBX-5.5", expected="vide")
     offset, length = obx.locate(5, 5)
     content, whole = _decode_body(message.raw[offset : offset + length], code, place, findings)
     if content is None:
@@ -111,32 +121,12 @@ def read_body(message: Message, metadata: Sequence[Group], code: str, findings: 
     return MailBody(text, obx.place())
 
 
-def may_not_answer(metadata: Sequence[Group]) -> bool:
+def may_not_answer(message: Message, metadata: Sequence[Group], profile: Profile, findings: Findings) -> bool:
     """True when an NTE with NTE-4 `FIN` follows DESTMSSANTEPAT."""
-    notes = (n for g in metadata if g.code == "DESTMSSANTEPAT" for n in g.notes)
-    return any(n.value(4).upper() == "FIN" for n in notes)
-
-
-def _check_form(obx: Segment, code: str, message_type: str, findings: Findings) -> None:
-    """OBX-2, OBX-3.1 spelling, OBX-3.3, OBX-11."""
-    expected = "ED" if code in BODIES else _VALUE_TYPES[message_type]
-    if obx.value(2).upper() != expected:
-        findings.add("META-TYPE", obx.place(2), code=code, expected=expected)
-    if obx.value(3) != code:
-        findings.add("META-ALIAS", obx.place(3, 1, 1), code=code)
-    if obx.value(3, comp=3) != METADATA_SYSTEM:
-        findings.add("META-SYSTEM", obx.place(3, 1, 3), code=code)
-    if obx.value(11) != "F":
-        findings.add("META-STATUS", obx.place(11), code=code)
-
-
-def _read_value(obx: Segment, code: str, findings: Findings) -> bool:
-    value = obx.value(5)
-    if value not in {"Y", "N"} or obx.repetitions(5) > 1:
-        findings.add("META-VALUE", obx.place(5, 1, 1), code=code)
-    elif obx.value(5, comp=3) not in _VALUE_SYSTEMS:
-        findings.add("META-SYSTEM", obx.place(5, 1, 3), code=code)
-    return value == "Y"
+    notes = [n for g in metadata if g.code == "DESTMSSANTEPAT" for n in g.notes]
+    for note in notes:
+        profile.check("NTE", note, message, findings)
+    return any(n.value(4).upper() in profile.codes("NTE-4") for n in notes)
 
 
 def _decode_body(data: bytes, code: str, place: Place, findings: Findings) -> tuple[bytes | None, bool]:

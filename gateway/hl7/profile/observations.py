@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 from gateway.errors import Place
 from gateway.hl7.message import Message, Segment
-from gateway.hl7.profile.metadata import METADATA_SYSTEM, canonical_code
-from gateway.hl7.profile.orders import STATUS_ACTIONS, read_code
+from gateway.hl7.profile.fields import Profile
+from gateway.hl7.profile.metadata import canonical_code
+from gateway.hl7.profile.orders import read_code
 from gateway.hl7.transmission import DocumentPart
 from gateway.rules import Findings
-
-_FORM = ("TEXT", "XML", "BASE64")
 
 
 @dataclass(slots=True)
@@ -39,7 +38,7 @@ class Observations:
     loose: list[Segment] = field(default_factory=list)
 
 
-def sort_observations(message: Message, findings: Findings) -> Observations:
+def sort_observations(message: Message, profile: Profile, findings: Findings) -> Observations:
     """Sort the OBX, PRT and NTE of `message`; findings of what is of no known kind or misplaced."""
     sorted_ = Observations()
     group: Group | None = None
@@ -49,7 +48,7 @@ def sort_observations(message: Message, findings: Findings) -> Observations:
             order_code = segment.value(4)
             group = None
         elif segment.name == "OBX":
-            group = _group(segment, order_code, sorted_, findings)
+            group = _group(segment, order_code, sorted_, profile, findings)
         elif segment.name == "NTE" and group is not None:
             group.notes.append(segment)
         elif segment.name == "PRT":
@@ -65,42 +64,37 @@ def sort_observations(message: Message, findings: Findings) -> Observations:
     return sorted_
 
 
-def read_parts(observations: Observations, findings: Findings) -> tuple[DocumentPart, ...]:
+def read_parts(
+    message: Message, observations: Observations, profile: Profile, findings: Findings
+) -> tuple[DocumentPart, ...]:
     """The documents, each with the findings of its OBX."""
-    return tuple(_read_part(group.obx, findings) for group in observations.documents)
+    return tuple(_read_part(message, group.obx, profile, findings) for group in observations.documents)
 
 
-def _group(obx: Segment, order_code: str, sorted_: Observations, findings: Findings) -> Group | None:
-    group = Group(obx, canonical_code(obx))
+def _group(
+    obx: Segment, order_code: str, sorted_: Observations, profile: Profile, findings: Findings
+) -> Group | None:
+    group = Group(obx, canonical_code(obx, profile))
     if group.code:
         sorted_.metadata.append(group)
-    elif obx.value(3, comp=3).lower() == METADATA_SYSTEM.lower():
+    elif obx.value(3, comp=3).lower() in {c.lower() for c in profile.codes("OBX-3.3 metadata")}:
         findings.add("META-UNKNOWN", obx.place(3, 1, 1))
         group.code = "?"
     elif obx.value(2).upper() == "ED" or (order_code and obx.value(3) == order_code):
         sorted_.documents.append(group)
     else:
-        findings.add("OBX-UNKNOWN", obx.place(3))
+        findings.add("OBX-UNKNOWN", obx.place(3, 1, 1) if obx.has(3) else obx.place(3))
         group.code = "?"
     return group
 
 
-def _read_part(obx: Segment, findings: Findings) -> DocumentPart:
-    if obx.value(2).upper() != "ED":
-        findings.add("OBX2-DOCUMENT", obx.place(2))
+def _read_part(message: Message, obx: Segment, profile: Profile, findings: Findings) -> DocumentPart:
     # OBX-5.1 to 5.4 are a few bytes; 5.5 is only located.
-    for component, expected in enumerate(_FORM, 2):
-        if obx.value(5, comp=component).upper() != expected:
-            findings.add("OBX5-FORM", obx.place(5, 1, component))
+    profile.check("OBX document", obx, message, findings)
     if obx.locate(5, 6)[1]:
         # an ED has five components: what follows the data would be lost
-        findings.add("OBX5-FORM", obx.place(5, 1, 6))
+        findings.add("OBX5-FORM", obx.place(5, 1, 6), field="OBX-5.6", expected="vide")
     offset, length = obx.locate(5, 5)
-    if length == 0:
+    if length == 0 and obx.has(5):
         findings.add("OBX5-EMPTY", obx.place(5, 1, 5))
-    if obx.repetitions(5) > 1:
-        findings.add("OBX5-REPEATED", obx.place(5))
-    status = obx.value(11)
-    if status not in STATUS_ACTIONS:
-        findings.add("OBX11-DOCUMENT", obx.place(11))
-    return DocumentPart(obx.place(), read_code(obx, 3), status, offset, length)
+    return DocumentPart(obx.place(), read_code(obx, 3), obx.value(11), offset, length)

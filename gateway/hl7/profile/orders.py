@@ -13,14 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.hl7.message import Message, Segment
-from gateway.hl7.profile.identity import is_oid
+from gateway.hl7.profile.datatypes import is_oid
+from gateway.hl7.profile.fields import Profile
 from gateway.hl7.transmission import Action, Code, DocumentPart, InstanceId
 from gateway.rules import Findings
 
-EVENT_ACTIONS = {"T02": Action.SUBMIT, "T10": Action.REPLACE, "T04": Action.DELETE}
-ORDER_ACTIONS = {"NW": Action.SUBMIT, "RO": Action.REPLACE, "CA": Action.DELETE}
-STATUS_ACTIONS = {"F": Action.SUBMIT, "C": Action.REPLACE, "D": Action.DELETE}
-_SYSTEMS = frozenset({"LN", "TRE_A05"})
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -38,53 +35,43 @@ def read_code(segment: Segment, field: int) -> Code:
     return Code(segment.value(field), segment.value(field, comp=2), segment.value(field, comp=3))
 
 
-def read_document_type(message: Message, findings: Findings) -> Code:
+def read_document_type(message: Message, profile: Profile, findings: Findings) -> Code:
     """OBR-4 of the first OBR, every OBR being checked."""
     obrs = message.all("OBR")
     for obr in obrs:
-        if not obr.value(4):
-            findings.add("OBR4-REQUIRED", obr.place(4))
-        elif obr.value(4, comp=3) not in _SYSTEMS:
-            findings.add("OBR4-SYSTEM", obr.place(4, 1, 3))
+        profile.check("OBR", obr, message, findings)
     return read_code(obrs[0], 4) if obrs else Code("")
 
 
-def read_notification(message: Message, findings: Findings) -> Notification:
+def read_notification(message: Message, profile: Profile, findings: Findings) -> Notification:
     """The TXA of an MDM; empty when there is none (SEG-MISSING says so)."""
     txa = message.first("TXA")
     if txa is None:
         return Notification()
-    for field in (1, 2, 3, 12, 17):
-        if not txa.has(field):
-            findings.add("TXA-REQUIRED", txa.place(field), field=field)
-    for field, expected in ((1, "1"), (3, "TEXT"), (17, "AU")):
-        if txa.has(field) and txa.value(field).upper() != expected:
-            findings.add("TXA-VALUE", txa.place(field), field=field, expected=expected)
+    profile.check("TXA", txa, message, findings)
     replaced = None
     if message.event == "T02" and txa.has(13):
         findings.add("TXA13-UNEXPECTED", txa.place(13))
     else:
         replaced = _instance_id(txa, 13, findings)
-    if message.event == "T10" and not txa.has(13):
-        findings.add("TXA-REQUIRED", txa.place(13), field=13)
     return Notification(txa.value(2), _instance_id(txa, 12, findings), replaced)
 
 
-def read_action(message: Message, parts: Sequence[DocumentPart], findings: Findings) -> Action | None:
+def read_action(
+    message: Message, parts: Sequence[DocumentPart], profile: Profile, findings: Findings
+) -> Action | None:
     """What is asked for (MDM: the event; ORU: OBX-11), checked against all that says it; None when nothing
     does.
     """
     orders: list[tuple[Segment, Action]] = []
     for orc in message.all("ORC"):
-        value = orc.value(1)
-        if not value:
-            findings.add("ORC1-REQUIRED", orc.place(1))
-        elif value not in ORDER_ACTIONS:
-            findings.add("ORC1-VALUE", orc.place(1))
-        else:
-            orders.append((orc, ORDER_ACTIONS[value]))
-    statuses = [(p, STATUS_ACTIONS[p.status]) for p in parts if p.status in STATUS_ACTIONS]
-    action = EVENT_ACTIONS.get(message.event) if message.type == "MDM" else None
+        profile.check("ORC", orc, message, findings)
+        asked = profile.actions["orders"].get(orc.value(1))
+        if asked is not None:
+            orders.append((orc, asked))
+    of_status = profile.actions["statuses"]
+    statuses = [(p, of_status[p.status]) for p in parts if p.status in of_status]
+    action = profile.actions["events"].get(message.event) if message.type == "MDM" else None
     if action is None and statuses:
         action = statuses[0][1]
     if action is None and orders:
@@ -108,11 +95,12 @@ def check_types(message: Message, parts: Sequence[DocumentPart], txa2: str, find
         return
     for obr in obrs[1:]:
         if obr.value(4) and obr.value(4) != expected:
-            findings.add("TYPE-DISAGREES", obr.place(4))
+            findings.add("TYPE-DISAGREES", obr.place(4, 1, 1))
     obxs = {s.occurrence: s for s in message.all("OBX")}
     for part in parts:
         if part.type.code != expected:
-            findings.add("TYPE-DISAGREES", obxs[part.place.occurrence].place(3))
+            obx = obxs[part.place.occurrence]
+            findings.add("TYPE-DISAGREES", obx.place(3, 1, 1) if obx.has(3) else obx.place(3))
     txa = message.first("TXA")
     if txa is not None and txa2 and txa2 != expected and message.type == "MDM":
         findings.add("TYPE-DISAGREES", txa.place(2))
@@ -123,10 +111,16 @@ def _instance_id(txa: Segment, field: int, findings: Findings) -> InstanceId | N
     if not txa.has(field):
         return None
     first, second, third, fourth = (txa.value(field, comp=c) for c in (1, 2, 3, 4))
+    label = f"TXA-{field}"
     if second:
-        findings.add("TXA-ID-ORGANISATION", txa.place(field, 1, 2), field=field)
+        findings.add("TXA-ID-ORGANISATION", txa.place(field, 1, 2), field=label)
     root, extension = (third, first or None) if third else (first, None)
-    if not (is_oid(root) or _UUID.fullmatch(root)) or (third and fourth and fourth != "ISO"):
-        findings.add("TXA-ID-FORM", txa.place(field), field=field)
+    wrong = 0
+    if not (is_oid(root) or _UUID.fullmatch(root)):
+        wrong = 3 if third else 1
+    elif third and fourth and fourth != "ISO":
+        wrong = 4
+    if wrong:
+        findings.add("TXA-ID-FORM", txa.place(field, 1, wrong), field=label)
         return None
     return InstanceId(root, extension)

@@ -13,8 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.hl7.message import Segment
-from gateway.hl7.profile.identity import MAX_REPETITIONS, authority
+from gateway.hl7.message import Message, Segment
+from gateway.hl7.profile.fields import Profile, listed
+from gateway.hl7.profile.identity import authority
 from gateway.hl7.profile.observations import Observations
 from gateway.hl7.transmission import INS_OIDS, Flags, Organisation, Party, Patient, Person
 from gateway.rules import Findings
@@ -36,9 +37,19 @@ class Parties:
     reply_to: tuple[str, ...]
 
 
-def read_parties(observations: Observations, flags: Flags, patient: Patient, findings: Findings) -> Parties:
-    """The parties of every document (their union) and of misplaced PRT."""
-    reader = _Reader(flags, patient, findings)
+def read_parties(
+    message: Message,
+    observations: Observations,
+    flags: Flags,
+    given: frozenset[str],
+    patient: Patient,
+    profile: Profile,
+    findings: Findings,
+) -> Parties:
+    """The parties of every document (their union) and of misplaced PRT. `given`: codes of the flags that the
+    message gives; what follows from a missing one is not reported.
+    """
+    reader = _Reader(message, flags, given, patient, profile, findings)
     for group in observations.documents:
         reader.read(group.parties, document=group.obx.index)
     reader.read(observations.loose, document=-1)
@@ -48,19 +59,32 @@ def read_parties(observations: Observations, flags: Flags, patient: Patient, fin
 
 
 class _Reader:
-    def __init__(self, flags: Flags, patient: Patient, findings: Findings) -> None:
+    def __init__(
+        self,
+        message: Message,
+        flags: Flags,
+        given: frozenset[str],
+        patient: Patient,
+        profile: Profile,
+        findings: Findings,
+    ) -> None:
+        self.message = message
         self.flags = flags
+        self.given = given
+        self.profile = profile
         self.patient = patient
         self.findings = findings
         self.sender: Party | None = None
         self.sender_prt: Segment | None = None
         self.recipients: list[Party] = []
         self.reply_to: list[str] = []
+        self.patient_checked = False
         self._seen: dict[str, int] = {}
 
     def read(self, segments: Sequence[Segment], document: int) -> None:
         for prt in segments:
-            self._check_form(prt)
+            self._check("PRT", prt)
+            self._check_blanks(prt)
             role = prt.value(4).upper()
             if role == "SB":
                 self._sender(prt)
@@ -68,8 +92,6 @@ class _Reader:
                 self._recipient(prt, document)
             elif role == "REPLY":
                 self._reply(prt)
-            else:
-                self.findings.add("PRT4-ROLE", prt.place(4, 1, 1))
 
     def check_sender(self, observations: Observations) -> None:
         """What the DMP asks of the sender."""
@@ -78,56 +100,86 @@ class _Reader:
                 self.findings.add("SB-REQUIRED", observations.documents[0].obx.place())
             return
         organisation = self.sender.organisation
-        named = self.sender.person is not None or self.sender.device
-        if not named or organisation is None or not organisation.number:
-            self.findings.add("SB-INCOMPLETE", self.sender.place)
+        prt = self.sender_prt
+        if prt is None:
+            return
+        if self.sender.person is None and not self.sender.device:
+            self.findings.add(
+                "SB-INCOMPLETE", prt.place(5), expected="une personne (PRT-5) ou un dispositif (PRT-10)"
+            )
+        if organisation is None or not organisation.number:
+            place = prt.place(8, 1, 10) if prt.has(8) else prt.place(8)
+            self.findings.add("SB-INCOMPLETE", place, expected="l'identifiant de sa structure (PRT-8.10)")
 
-    def _check_form(self, prt: Segment) -> None:
-        if prt.value(2) != "UC":
-            self.findings.add("PRT2-VALUE", prt.place(2))
-        names = prt.text(5, comp=9), prt.text(8, comp=6)
-        if _TRAILING_BLANK.search(prt.raw) or any(" " in n for n in names):
-            self.findings.add("PRT-BLANKS", prt.place())
+    def _check(self, kind: str, prt: Segment) -> None:
+        self.profile.check(kind, prt, self.message, self.findings)
+
+    def _check_blanks(self, prt: Segment) -> None:
+        """Blanks after a value, or inside the name of an authority: one finding for each field."""
+        if b" " not in (raw := prt.raw):
+            return
+        if not _TRAILING_BLANK.search(raw) and not _BLANK_AUTHORITY.search(raw):
+            return
+        for field in range(1, prt.field_count + 1):
+            blank = self._first_blank(prt, field)
+            if blank is not None:
+                self.findings.add("PRT-BLANKS", prt.place(field, *blank))
+
+    def _first_blank(self, prt: Segment, field: int) -> tuple[int, int] | None:
+        """(repetition, component) of the first blank that should not be there."""
+        for rep, components in enumerate(prt.parts(field) or (), 1):
+            for number, content in enumerate(components, 1):
+                inside = number == _AUTHORITY_AT.get(field) and " " in prt.value(field, rep, number)
+                if inside or _TRAILING_BLANK.search(content):
+                    return rep, number
+        return None
 
     def _sender(self, prt: Segment) -> None:
+        self._check("PRT SB", prt)
         party = read_party(prt)
         if self.sender is None:
-            self.sender = party
+            self.sender, self.sender_prt = party, prt
         elif replace(party, place=self.sender.place) != self.sender:
             self.findings.add("SB-REPEATED", prt.place())
 
     def _recipient(self, prt: Segment, document: int) -> None:
+        self._check("PRT RCT", prt)
         self._check_addresses(prt)
         party = read_party(prt)
         asked = self.flags.dest_mssante_ps or self.flags.dest_mssante_pat
         if party.address is None:
-            self.findings.add("RCT-ADDRESS" if asked else "RCT-UNUSED", prt.place(15, 1, 4))
+            # without an address nothing says which of the two destinations it is for
+            if asked:
+                self.findings.add("RCT-ADDRESS", prt.place(15, 1, 4) if prt.has(15) else prt.place(15))
+            elif self.given.issuperset(("DESTMSSANTEPS", "DESTMSSANTEPAT")):
+                self.findings.add("RCT-UNUSED", prt.place())
             return
         key = party.address.lower()
         if key in self._seen:
             # After another document the repetition is the way to say "to the same recipient".
             if self._seen[key] == document:
-                self.findings.add("RCT-REPEATED", prt.place(15, 1, 4))
+                self.findings.add("RCT-REPEATED", prt.place(15, address_repetition(prt), 4))
             return
         self._seen[key] = document
-        self._check_address(prt, party.address)
+        self._check_address(prt, party.address, "RCT")
         self.recipients.append(party)
         used = self.flags.dest_mssante_pat if party.is_patient else self.flags.dest_mssante_ps
         if not used:
-            self.findings.add("RCT-UNUSED", prt.place())
+            if ("DESTMSSANTEPAT" if party.is_patient else "DESTMSSANTEPS") in self.given:
+                self.findings.add("RCT-UNUSED", prt.place())
         elif party.is_patient:
             self._check_patient_address(prt, party.address)
         person = party.person
         if not party.is_patient and person and (person.id_type == "INS" or person.authority in INS_OIDS):
-            self.findings.add("PATIENT-ADDRESS-DOMAIN", prt.place(15, 1, 4))
+            self.findings.add("PATIENT-ADDRESS-DOMAIN", prt.place(15, address_repetition(prt), 4))
 
     def _reply(self, prt: Segment) -> None:
         self._check_addresses(prt)
         address = prt.value(15, address_repetition(prt), 4)
         if not address:
-            self.findings.add("REPLY-ADDRESS", prt.place(15, 1, 4))
+            self.findings.add("REPLY-ADDRESS", prt.place(15, 1, 4) if prt.has(15) else prt.place(15))
             return
-        self._check_address(prt, address)
+        self._check_address(prt, address, "REPLY")
         if address.lower() not in (a.lower() for a in self.reply_to):
             self.reply_to.append(address)
 
@@ -136,34 +188,46 @@ class _Reader:
         count = prt.repetitions(15)
         if count < 2:
             return
-        repetitions = range(1, min(count, MAX_REPETITIONS) + 1)
+        repetitions = range(1, min(count, _MAX_ADDRESSES) + 1)
         addresses = [(prt.value(15, r, 3).upper(), r) for r in repetitions if prt.value(15, r, 4)]
         usable = [r for kind, r in addresses if kind == "X.400"] or [r for _, r in addresses]
-        if len(usable) > 1 or count > MAX_REPETITIONS:
+        if len(usable) > 1 or count > _MAX_ADDRESSES:
             self.findings.add("RCT-SEVERAL-ADDRESSES", prt.place(15, usable[1] if len(usable) > 1 else None))
         else:
             self.findings.add("FIELD-REPETITION-IGNORED", prt.place(15, 2), field="PRT-15")
 
-    def _check_address(self, prt: Segment, address: str) -> None:
+    def _check_address(self, prt: Segment, address: str, role: str) -> None:
+        rep = address_repetition(prt)
         if not _SAFE.fullmatch(address):
-            self.findings.add("ADDRESS-UNSAFE", prt.place(15, 1, 4))
+            self.findings.add("ADDRESS-UNSAFE", prt.place(15, rep, 4))
         elif not _ADDRESS.fullmatch(address):
-            self.findings.add("ADDRESS-SYNTAX", prt.place(15, 1, 4))
-        if prt.value(15, address_repetition(prt), 3).upper() != "X.400":
-            self.findings.add("PRT15-TYPE", prt.place(15, 1, 3))
+            self.findings.add("ADDRESS-SYNTAX", prt.place(15, rep, 4))
+        allowed = self.profile.codes(f"PRT-15.3 {role}")
+        if prt.value(15, rep, 3).upper() not in allowed:
+            self.findings.add("PRT15-TYPE", prt.place(15, rep, 3), field="PRT-15.3", expected=listed(allowed))
 
     def _check_patient_address(self, prt: Segment, address: str) -> None:
         """The mailbox must be the one of the patient of PID-3, and that identity must be qualified."""
         ins = self.patient.ins
-        if ins is None:
-            self.findings.add("PATIENT-ADDRESS-NO-INS", prt.place(15, 1, 4))
-        elif address.split("@")[0].upper() != ins.value.upper():
-            self.findings.add("PATIENT-ADDRESS-INS", prt.place(15, 1, 4))
+        if ins is not None and address.split("@")[0].upper() != ins.value.upper():
+            self.findings.add("PATIENT-ADDRESS-INS", prt.place(15, address_repetition(prt), 4))
+        # these are about the patient: told once, whatever the number of addresses, and not without a PID
+        pid = self.message.first("PID")
+        if pid is None or self.patient_checked:
+            return
+        self.patient_checked = True
+        if ins is None and pid.has(3):
+            self.findings.add("PATIENT-ADDRESS-NO-INS", pid.place(3))
         if self.patient.identity_status != "VALI":
-            self.findings.add("PATIENT-ADDRESS-UNQUALIFIED", prt.place(15, 1, 4))
+            self.findings.add("PATIENT-ADDRESS-UNQUALIFIED", pid.place(32))
 
 
 _TRAILING_BLANK = re.compile(rb" (?:[|^&~]|\Z)")
+_MAX_ADDRESSES = 50
+"""Repetitions of PRT-15 that are looked at."""
+_BLANK_AUTHORITY = re.compile(rb"[^ |^&~] [^ |^&~]*&")
+_AUTHORITY_AT = {5: 9, 8: 6}
+"""Field of a PRT → the component that names an assigning authority."""
 
 
 def address_repetition(prt: Segment) -> int:
@@ -173,7 +237,7 @@ def address_repetition(prt: Segment) -> int:
     count = prt.repetitions(15)
     if count < 2:
         return 1
-    addresses = [r for r in range(1, min(count, MAX_REPETITIONS) + 1) if prt.value(15, r, 4)]
+    addresses = [r for r in range(1, min(count, _MAX_ADDRESSES) + 1) if prt.value(15, r, 4)]
     return next(
         (r for r in addresses if prt.value(15, r, 3).upper() == "X.400"), addresses[0] if addresses else 1
     )

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.hl7.message import Message
-from gateway.hl7.profile.header import EVENTS, check_header
+from gateway.hl7.profile.fields import TYPES, Profile, profile
+from gateway.hl7.profile.header import check_header
 from gateway.hl7.profile.identity import read_patient, read_visit
 from gateway.hl7.profile.metadata import may_not_answer, read_body, read_flags
 from gateway.hl7.profile.observations import read_parts, sort_observations
@@ -39,13 +40,14 @@ class Reading:
     findings: Findings
 
 
-def read_transmission(message: Message, book: RuleBook) -> Reading:
-    """Read an MDM or ORU message. `transmission` is None when type, event, action or document are not
-    known.
+def read_transmission(message: Message, book: RuleBook, table: Profile | None = None) -> Reading:
+    """Read an MDM or ORU message by `table` (the gateway's own: fields.toml). `transmission` is None when type,
+    event, action or document are not known.
     """
     findings = Findings(book)
-    known = check_header(message, findings)
-    if message.type not in EVENTS:
+    table = table or profile()
+    known = check_header(message, table, findings)
+    if message.type not in TYPES:
         # Nothing says which structure to expect: further findings would be noise.
         return Reading(None, findings)
     again = next((s for s in message.segments[1:] if s.name == "MSH"), None)
@@ -54,22 +56,22 @@ def read_transmission(message: Message, book: RuleBook) -> Reading:
         findings.add("SEG-REPEATED", again.place(), segment="MSH")
         return Reading(None, findings)
     check_structure(message, findings)
-    check_repetitions(message, findings)
-    patient, account = read_patient(message, findings)
-    patient_class, visit = read_visit(message, findings)
-    document_type = read_document_type(message, findings)
-    notification = read_notification(message, findings) if message.type == "MDM" else Notification()
-    observations = sort_observations(message, findings)
-    parts = read_parts(observations, findings)
-    action = read_action(message, parts, findings)
+    check_repetitions(message, table, findings)
+    patient, account = read_patient(message, table, findings)
+    patient_class, visit = read_visit(message, table, findings)
+    document_type = read_document_type(message, table, findings)
+    notification = read_notification(message, table, findings) if message.type == "MDM" else Notification()
+    observations = sort_observations(message, table, findings)
+    parts = read_parts(message, observations, table, findings)
+    action = read_action(message, parts, table, findings)
     check_types(message, parts, notification.type_code, findings)
-    last = observations.documents[-1].obx if observations.documents else None
-    flags = read_flags(message, observations.metadata, last, findings)
-    body_ps = read_body(message, observations.metadata, "CORPSMAIL_PS", findings)
-    body_patient = read_body(message, observations.metadata, "CORPSMAIL_PATIENT", findings)
-    parties = read_parties(observations, flags, patient, findings)
+    flags, given = read_flags(message, observations, table, findings)
+    body_ps = read_body(message, observations.metadata, "CORPSMAIL_PS", table, findings)
+    body_patient = read_body(message, observations.metadata, "CORPSMAIL_PATIENT", table, findings)
+    no_answer = may_not_answer(message, observations.metadata, table, findings)
+    parties = read_parties(message, observations, flags, given, patient, table, findings)
     if message.first("OBX") is not None:
-        check_routing(flags, action, parties, observations, findings)
+        check_routing(flags, given, action, parties, observations, table, findings)
     if not known or action is None or not parts:
         return Reading(None, findings)
     transmission = Transmission(
@@ -97,6 +99,6 @@ def read_transmission(message: Message, book: RuleBook) -> Reading:
         flags=flags,
         body_ps=body_ps,
         body_patient=body_patient,
-        patient_may_not_answer=may_not_answer(observations.metadata),
+        patient_may_not_answer=no_answer,
     )
     return Reading(transmission, findings)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from gateway.errors import ConfigurationFault, Place
-from gateway.hl7.profile.metadata import FLAGS
+from gateway.hl7.profile.fields import Profile, profile
 from gateway.hl7.profile.observations import Observations
 from gateway.hl7.profile.parties import Parties
 from gateway.hl7.transmission import Action, Flags
@@ -25,29 +25,37 @@ _DESTINATIONS = frozenset({"DESTDMP", "DESTMSSANTEPS", "DESTMSSANTEPAT"})
 
 @cache
 def routing_table() -> tuple[Row, ...]:
-    """Rows of routing.toml: metadata → values allowed. Raises `ConfigurationFault` for a malformed file."""
+    """Rows of routing.toml: attribute of `Flags` → values allowed. Raises `ConfigurationFault` for a malformed file."""
     path = Path(__file__).parent / "routing.toml"
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["row"]
-        return tuple({code: row[code] for code in FLAGS if code in row} for row in rows)
+        flags = {code: m.flag for code, m in profile().metadata.items() if m.flag}
+        return tuple({flags[code]: row[code] for code in flags if code in row} for row in rows)
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as e:
         raise ConfigurationFault(f"routing table: {e}") from e
 
 
 def check_routing(
-    flags: Flags, action: Action | None, parties: Parties, observations: Observations, findings: Findings
+    flags: Flags,
+    given: frozenset[str],
+    action: Action | None,
+    parties: Parties,
+    observations: Observations,
+    table: Profile,
+    findings: Findings,
 ) -> None:
-    """Findings ROUTE-*; each stands at the metadata OBX that asks for the destination."""
-    places = {g.code: g.obx.place(5) for g in observations.metadata}
+    """Findings ROUTE-*; each stands at the metadata OBX that asks for the destination. What a flag that is not
+    `given` could change is left out: the flag itself has been reported.
+    """
+    places = {g.code: g.obx.place(5, 1, 1) for g in observations.metadata}
+    # a flag that is missing or unreadable has been reported: it is given the benefit of the doubt here
+    told = {m.flag for code, m in table.metadata.items() if code in given}
 
     def place(code: str) -> Place:
         return places.get(code, Place("OBX"))
 
     mss = flags.dest_mssante_ps or flags.dest_mssante_pat
-    # a flag that is missing or unreadable has been reported: it is given the benefit of the doubt here
-    unreadable = {f.place.occurrence for f in findings if f.rule == "META-VALUE" and f.place}
-    told = {g.code for g in observations.metadata if g.obx.occurrence not in unreadable}
-    if told >= _DESTINATIONS and not (mss or flags.dest_dmp):
+    if given >= _DESTINATIONS and not (mss or flags.dest_dmp):
         findings.add("ROUTE-NONE", place("DESTDMP"))
     if flags.modif_conf_code and flags.dest_dmp and action is not Action.REPLACE:
         findings.add("ROUTE-MODIF-OUTSIDE-REPLACEMENT", place("MODIF_CONF_CODE"))
@@ -70,7 +78,5 @@ def check_routing(
 
 def _matches(row: Row, flags: Flags, told: set[str]) -> bool:
     return all(
-        ("Y" if getattr(flags, FLAGS[code]) else "N") in allowed
-        for code, allowed in row.items()
-        if code in told
+        ("Y" if getattr(flags, flag) else "N") in allowed for flag, allowed in row.items() if flag in told
     )

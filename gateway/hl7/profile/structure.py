@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.errors import Place
 from gateway.hl7.message import Message
@@ -81,10 +82,10 @@ def check_structure(message: Message, findings: Findings) -> None:
     """Findings SEG-* and MSG-STRAY-LINE of a message whose type is MDM or ORU."""
     structure = STRUCTURES[message.type]
     present = {s.name for s in message.segments}
-    missing = [name for name in structure.required if name not in present]
+    missing = tuple(name for name in structure.required if name not in present)
     for name in missing:
         findings.add("SEG-MISSING", Place(name), segment=name)
-    allowed = _skipping(structure, missing)
+    allowed = _skipping(message.type, missing)
     state, before = "MSH", Place("MSH")
     for segment in message.segments[1:]:
         if not segment.name:
@@ -106,9 +107,11 @@ def check_structure(message: Message, findings: Findings) -> None:
         state = following
 
 
-def _skipping(structure: Structure, missing: list[str]) -> dict[str, set[str]]:
+@lru_cache(maxsize=64)
+def _skipping(message_type: str, missing: tuple[str, ...]) -> Mapping[str, frozenset[str]]:
     """What may follow what when the `missing` segments are passed over."""
-    allowed: dict[str, set[str]] = {}
+    structure = STRUCTURES[message_type]
+    allowed: dict[str, frozenset[str]] = {}
     for name, following in structure.after.items():
         reach: set[str] = set()
         todo = list(following)
@@ -118,5 +121,5 @@ def _skipping(structure: Structure, missing: list[str]) -> dict[str, set[str]]:
                 reach.add(candidate)
                 if candidate in missing:
                     todo.extend(structure.after[candidate])
-        allowed[name] = reach
+        allowed[name] = frozenset(reach)
     return allowed
