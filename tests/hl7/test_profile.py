@@ -325,6 +325,7 @@ def test_all_errors_are_reported_together() -> None:
         "PID8-VALUE",
         "ACTION-DISAGREES",
         "META-VALUE",
+        "ROUTE-TABLE",
         "SEG-MISSING",
     }
 
