@@ -17,49 +17,49 @@ bad(
     "no-destination",
     "Aucune destination demandée",
     lambda g: g.send(recipients=(), flags={"DESTDMP": "N"}),
-    "ROUTE-NONE OBX^7^5 207/906",
+    "ROUTE-NONE OBX^7^5^1^1 207/906",
 )
 bad(
     "routage",
     "masked-to-professionals",
     "Masqué aux professionnels et envoyé à eux",
     lambda g: flag(g.mdm, "MASQUE_PS", "Y"),
-    "ROUTE-MASKED-TO-PS OBX^8^5 207/906",
+    "ROUTE-MASKED-TO-PS OBX^8^5^1^1 207/906",
 )
 bad(
     "routage",
     "invisible-to-patient",
     "Non visible du patient et envoyé à lui",
     lambda g: flag(g.to_patient, "INVISIBLE_PATIENT", "Y"),
-    "ROUTE-INVISIBLE-TO-PATIENT OBX^9^5 207/906",
+    "ROUTE-INVISIBLE-TO-PATIENT OBX^9^5^1^1 207/906",
 )
 bad(
     "routage",
     "outside-the-table",
     "Combinaison hors de la table MSSanté",
     lambda g: flag(g.mdm, "INVISIBLE_REP_LEGAUX", "Y"),
-    "ROUTE-TABLE OBX^8^5 207/906",
+    "ROUTE-TABLE OBX^8^5^1^1 207/906",
 )
 bad(
     "routage",
     "no-professional-address",
     "Envoi aux professionnels sans destinataire",
     lambda g: drop(drop(g.mdm, "PRT", 3), "PRT", 2),
-    "ROUTE-NO-PS-ADDRESS OBX^8^5 207/906",
+    "ROUTE-NO-PS-ADDRESS OBX^8^5^1^1 207/906",
 )
 bad(
     "routage",
     "no-patient-address",
     "Envoi au patient sans son adresse",
     lambda g: drop(g.to_patient, "PRT", 3),
-    "ROUTE-NO-PATIENT-ADDRESS OBX^9^5 207/906",
+    "ROUTE-NO-PATIENT-ADDRESS OBX^9^5^1^1 207/906",
 )
 bad(
     "routage",
     "modif-on-submission",
     "MODIF_CONF_CODE hors remplacement",
     lambda g: flag(g.mdm, "MODIF_CONF_CODE", "Y"),
-    "ROUTE-MODIF-OUTSIDE-REPLACEMENT OBX^6^5 207/906",
+    "ROUTE-MODIF-OUTSIDE-REPLACEMENT OBX^6^5^1^1 207/906",
 )
 bad(
     "routage",
@@ -74,14 +74,14 @@ bad(
     "Patient avec une adresse de professionnel",
     lambda g: put(g.to_patient, "PRT^3^15", "^^X.400^camille@test-hopital.mssante.fr"),
     "PATIENT-ADDRESS-DOMAIN PRT^3^15^1^4 207/906",
-    "ROUTE-NO-PATIENT-ADDRESS OBX^9^5 207/906",
+    "ROUTE-NO-PATIENT-ADDRESS OBX^9^5^1^1 207/906",
 )
 bad(
     "routage",
     "identity-not-qualified",
     "Envoi au patient sans identité qualifiée",
     lambda g: put(g.to_patient, "PID^1^32", "PROV"),
-    "PATIENT-ADDRESS-UNQUALIFIED PRT^3^15^1^4 207/906",
+    "PATIENT-ADDRESS-UNQUALIFIED PID^1^32 207/906",
 )
 
 # --- connectors (real ones: what they say before anything is sent) ---
@@ -251,7 +251,7 @@ bad(
     "all-metadata-absent",
     "Les dix métadonnées absentes",
     lambda g: g.mdm[: g.mdm.index(b"OBX|2|")],
-    *(f"META-MISSING OBX^1 101 {c}" for c in build.METADATA),
+    *(f"META-MISSING OBX^2 101 {c}" for c in build.METADATA),
 )
 
 # --- the same in interop: what is forgiven there, and what is not ---
@@ -261,7 +261,7 @@ for identifier, what, make, error in (
         "interop-masked",
         "Masqué aux professionnels et envoyé à eux",
         lambda g: flag(g.mdm, "MASQUE_PS", "Y"),
-        "ROUTE-MASKED-TO-PS OBX^8^5 207/906",
+        "ROUTE-MASKED-TO-PS OBX^8^5^1^1 207/906",
     ),
     (
         "interop-doctype",
@@ -285,7 +285,7 @@ for identifier, what, make, error in (
         "interop-meta",
         "Métadonnée sans valeur",
         lambda g: put(g.mdm, "OBX^2^5", ""),
-        "META-VALUE OBX^2^5^1^1 103",
+        "META-VALUE OBX^2^5 103",
     ),
 ):
     bad("tolérances", identifier, f"{what} : refusé aussi en interop", make, error, world="interop")

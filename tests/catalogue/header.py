@@ -133,7 +133,8 @@ bad(
     "msh-21-value",
     "MSH-21 d'un autre profil",
     lambda g: put(g.mdm, "MSH^1^21", "1.1^CISIS_CDA_HL7_LPS"),
-    "MSH21-VALUE MSH^1^21 103",
+    "MSH21-VALUE MSH^1^21^1^1 103",
+    "MSH21-VALUE MSH^1^21^1^2 103",
 )
 bad(
     "en-tête",

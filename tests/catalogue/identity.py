@@ -34,14 +34,14 @@ bad(
     "pid-5-no-birth-name",
     "PID-5 sans nom de naissance (type L)",
     lambda g: put(g.mdm, "PID^1^5", "TEST-DURAND^CAMILLE^CAMILLE ANDREA^^^^D"),
-    "PID5-BIRTH-NAME PID^1^5 101",
+    "PID5-BIRTH-NAME PID^1^5^1^7 101",
 )
 bad(
     "identité",
     "pid-3-no-authority",
     "Un identifiant de PID-3 sans autorité",
     lambda g: put(g.mdm, "PID^1^3^2^4", ""),
-    "PID3-INCOMPLETE PID^1^3^2 101",
+    "PID3-INCOMPLETE PID^1^3^2^4 101",
 )
 bad(
     "identité",
@@ -50,7 +50,7 @@ bad(
     lambda g: put(
         g.mdm, "PID^1^3", "~".join([copy(g.mdm, "PID").split("|")[3], *["1^^^X&1.2.3&ISO^PI"] * 60])
     ),
-    "PID-REPETITIONS PID^1^3 198",
+    "PID-REPETITIONS PID^1^3^51 198",
 )
 bad(
     "identité",

@@ -109,7 +109,7 @@ bad(
     "Des métadonnées mais aucun document",
     lambda g: drop(drop(drop(drop(g.mdm, "OBX"), "PRT"), "PRT"), "PRT"),
     "DOC-COUNT OBX^1 198",
-    "ROUTE-NO-PS-ADDRESS OBX^7^5 207/906",
+    "ROUTE-NO-PS-ADDRESS OBX^7^5^1^1 207/906",
 )
 
 bad("message", "orc-1-absent", "ORC-1 vide", lambda g: put(g.mdm, "ORC^1^1", ""), "ORC1-REQUIRED ORC^1^1 101")
@@ -183,7 +183,7 @@ bad(
     "obx-3-other-type",
     "OBX-3 autre que OBR-4",
     lambda g: put(g.mdm, "OBX^1^3^1^1", "11488-4"),
-    "TYPE-DISAGREES OBX^1^3 207/906",
+    "TYPE-DISAGREES OBX^1^3^1^1 207/906",
 )
 for field in (1, 2, 3, 12, 17):
     bad(
@@ -212,7 +212,7 @@ bad(
     "txa-12-form",
     "TXA-12 qui n'est pas un OID",
     lambda g: put(g.mdm, "TXA^1^12", "DOC-42"),
-    "TXA-ID-FORM TXA^1^12 102",
+    "TXA-ID-FORM TXA^1^12^1^1 102",
 )
 bad(
     "message",
@@ -249,7 +249,7 @@ bad(
     "obx-5-repeated",
     "OBX-5 répété",
     lambda g: with_data(g.mdm, b64(g.n1()) + b"~^TEXT^XML^Base64^" + b64(g.n1())),
-    "OBX5-REPEATED OBX^1^5 198",
+    "OBX5-REPEATED OBX^1^5^2 198",
 )
 bad(
     "message",
@@ -270,5 +270,5 @@ bad(
     "obx-unknown",
     "Un OBX qui n'est ni document ni métadonnée",
     lambda g: add(g.mdm, "OBX", "OBX|13|NM|718-7^Hb^LN||14|||||||F", 12),
-    "OBX-UNKNOWN OBX^13^3 103",
+    "OBX-UNKNOWN OBX^13^3^1^1 103",
 )

@@ -35,7 +35,7 @@ bad(
     "sb-no-organisation",
     "Émetteur sans structure (PRT-8.10)",
     lambda g: put(g.mdm, "PRT^1^8", ""),
-    "SB-INCOMPLETE PRT^1 101",
+    "SB-INCOMPLETE PRT^1^8 101",
 )
 bad(
     "message",
@@ -93,7 +93,7 @@ for n, code in enumerate(build.METADATA, 2):
         f"meta-{code.lower()}-absent",
         f"Métadonnée {code} absente",
         lambda g, i=n: drop(g.mdm, "OBX", i),
-        f"META-MISSING OBX^1 101 {code}",
+        f"META-MISSING OBX^{n} 101 {code}",
     )
 bad(
     "message",
@@ -107,21 +107,21 @@ bad(
     "meta-empty",
     "Métadonnée sans valeur",
     lambda g: put(g.mdm, "OBX^2^5", ""),
-    "META-VALUE OBX^2^5^1^1 103",
+    "META-VALUE OBX^2^5 103",
 )
 bad(
     "message",
     "meta-repeated",
     "Métadonnée donnée deux fois",
     lambda g: add(g.mdm, "OBX", copy(g.mdm, "OBX", 2), 2),
-    "META-REPEATED OBX^3^3 198",
+    "META-REPEATED OBX^3^3^1^1 198",
 )
 bad(
     "message",
     "meta-contradiction",
     "Métadonnée Y puis N",
     lambda g: add(flag(g.mdm, "CONNEXION_SECRETE", "N"), "OBX", copy(g.mdm, "OBX", 5), 5),
-    "META-REPEATED OBX^6^3 198",
+    "META-REPEATED OBX^6^3^1^1 198",
 )
 bad(
     "message",
@@ -156,7 +156,7 @@ bad(
     "body-form",
     "Corps de courriel sans « Base64 »",
     lambda g: put(g.mdm, "OBX^12^5^1^4", ""),
-    "BODY-FORM OBX^12^5 102",
+    "BODY-FORM OBX^12^5^1^4 102",
 )
 bad(
     "message",
@@ -177,5 +177,5 @@ bad(
     "body-two",
     "Une composante après le corps de courriel",
     lambda g: put(g.mdm, "OBX^12^5^1^6", "QUJD"),
-    "BODY-FORM OBX^12^5 102",
+    "BODY-FORM OBX^12^5^1^6 102",
 )

@@ -144,7 +144,7 @@ bad(
     lambda g: g.send(g.n1(with_ins=False), recipients=(build.patient_recipient(),)).replace(
         f"|{PATIENT.ins}^^^ASIP-SANTE-INS-NIR&{PATIENT.ins_oid}&ISO^INS~".encode(), b"|", 1
     ),
-    "PATIENT-ADDRESS-NO-INS PRT^2^15^1^4 207/903",
+    "PATIENT-ADDRESS-NO-INS PID^1^3 207/903",
 )
 
 # --- coherence ---

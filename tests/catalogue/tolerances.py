@@ -25,13 +25,13 @@ tolerated(
     "msh-21-blank",
     "Espace dans MSH-21",
     lambda g: put(g.mdm, "MSH^1^21", "2.1^ CISIS_CDA_HL7_V2"),
-    "MSH21-BLANK MSH^1^21",
+    "MSH21-BLANK MSH^1^21^1^2",
 )
 tolerated(
     "prt-blank",
     "Espace en fin de champ dans un PRT",
     lambda g: put(g.mdm, "PRT^2^2", "UC "),
-    "PRT-BLANKS PRT^2",
+    "PRT-BLANKS PRT^2^2",
 )
 tolerated(
     "prt-telephone",

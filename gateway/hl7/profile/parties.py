@@ -125,13 +125,13 @@ class _Reader:
             if blank is not None:
                 self.findings.add("PRT-BLANKS", prt.place(field, *blank))
 
-    def _first_blank(self, prt: Segment, field: int) -> tuple[int, int] | None:
-        """(repetition, component) of the first blank that should not be there."""
+    def _first_blank(self, prt: Segment, field: int) -> tuple[int, ...] | None:
+        """(repetition, component) of the first blank that should not be there; () for a field of one value."""
         for rep, components in enumerate(prt.parts(field) or (), 1):
             for number, content in enumerate(components, 1):
                 inside = number == _AUTHORITY_AT.get(field) and " " in prt.value(field, rep, number)
                 if inside or _TRAILING_BLANK.search(content):
-                    return rep, number
+                    return (rep, number) if len(components) > 1 or rep > 1 else ()
         return None
 
     def _sender(self, prt: Segment) -> None:
