@@ -16,6 +16,7 @@ from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.app import CONNECTOR_GROUP, make_rulebook
 from gateway.errors import ConfigurationFault
+from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.settings import ListenerTls, Settings, load_settings
 
@@ -40,7 +41,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         wrong.extend(_lines(e))
     connectors = _connectors(table.get("connectors", {}), base, wrong)
     try:
-        make_rulebook(settings, connectors)
+        wrong.extend(problems_of(settings, base, make_rulebook(settings, connectors)))
     except ConfigurationFault as e:
         wrong.extend(_lines(e))
     asyncio.run(_start(connectors, wrong))

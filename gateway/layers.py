@@ -20,9 +20,10 @@ from pathlib import Path
 from gateway.cda.package.folder import Package
 from gateway.cda.package.reports import Family
 from gateway.cda.package.xsd import XsdLayer
-from gateway.errors import Severity
+from gateway.errors import ConfigurationFault, Severity
 from gateway.exchange.checking import Checker
 from gateway.rules import RuleBook
+from gateway.schematron.engine import available
 from gateway.schematron.pool import Limits, SchematronPool
 from gateway.settings import Settings
 
@@ -54,6 +55,22 @@ def wanted_families(settings: Settings, book: RuleBook) -> tuple[Family, ...]:
     return tuple(f for f in asked if book.severity(f.rule) is not Severity.OFF)
 
 
+def problems_of(settings: Settings, base_dir: Path, book: RuleBook) -> list[str]:
+    """What keeps the layers that `settings` ask for from being opened; no worker is started."""
+    if settings.cda.package is None:
+        return []
+    found = []
+    try:
+        package = Package.open(base_dir / settings.cda.package)
+        if settings.cda.xsd:
+            XsdLayer(package)
+    except ConfigurationFault as e:
+        found.append(str(e))
+    if wanted_families(settings, book) and not available():
+        found.append("cda.schematron: saxonche is not installed (extra schematron)")
+    return found
+
+
 @asynccontextmanager
 async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> AsyncIterator[Layers]:
     """The layers that `settings` ask for, until the end of the block."""
@@ -61,7 +78,8 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
         yield Layers(Checker(book))
         return
     package = await asyncio.to_thread(Package.open, base_dir / settings.cda.package)
-    xsd = await asyncio.to_thread(XsdLayer, package) if settings.cda.xsd else None
+    # compiled in this thread, the loop's: the first small message must not wait for it
+    xsd = XsdLayer(package) if settings.cda.xsd else None
     families = wanted_families(settings, book)
     log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
     if not families:

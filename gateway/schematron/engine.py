@@ -37,6 +37,14 @@ QUOTED = 5
 """Failed assertions that a report carries; the rest is a number."""
 _STEP = re.compile(r"Q\{[^}]*\}")
 _ALONE = re.compile(r"\[1\]")
+_BARE = re.compile(r"^@|\[\d+\]$")
+
+
+_BROKEN = {
+    "missing-file": "jeu de valeurs absent du paquet",
+    "pattern-missing": "une partie du schématron est absente du paquet",
+}
+"""Why a run is not whole, by code."""
 
 
 @dataclass(slots=True)
@@ -73,6 +81,7 @@ class Engine:
         self._value_sets = ValueSets(package)
         self._nodes: dict[str, Any] = {}
         self._compiled: dict[str, Compiled] = {}
+        self._known = package.vocabulary() | {"ClinicalDocument"}
         self._volets = VoletMap.of(package) if Family.VOLET in families else None
         for family in families:
             if family in PROFILES:
@@ -121,7 +130,40 @@ class Engine:
         except self._api_error:
             # its text may quote the document
             return FamilyReport(family, False, schema=name, reason="erreur d'exécution du schématron")
-        return _report(family, name, compiled.sheet, output, note)
+        if any(d.kind == "pattern-missing" for d in compiled.defects):
+            # what its phase activates is not all there: what failed is told, but it did not run as it should
+            output += "!\t\tpattern-missing\n"
+        return self._report(family, name, compiled.sheet, output, note)
+
+    def _report(self, family: Family, name: str, sheet: Sheet, output: str, note: str) -> FamilyReport:
+        """The lines that a style sheet wrote, counted."""
+        failed = remarks = 0
+        first: list[Assertion] = []
+        broken: set[str] = set()
+        for line in output.splitlines():
+            number, _, rest = line.partition("\t")
+            if number == "!":
+                broken.add(rest.rpartition("\t")[2])
+                continue
+            check = sheet.checks[int(number)]
+            if check.weight == "remark":
+                remarks += 1
+                continue
+            failed += 1
+            if len(first) < QUOTED:
+                first.append(Assertion(check.text, self._path(rest), check.identifier or check.pattern))
+        if broken:
+            codes = ", ".join(sorted(broken)[:3])
+            known = next((text for code, text in _BROKEN.items() if code in broken), None)
+            note = known or f"une règle n'a pas pu être évaluée ({codes})"
+        return FamilyReport(family, not broken, failed, remarks, tuple(first), name, note)
+
+    def _path(self, path: str) -> str:
+        """`ClinicalDocument/author[2]/time` from Saxon's `/Q{urn:hl7-org:v3}ClinicalDocument[1]/…`; names that the
+        XSD do not know are not repeated.
+        """
+        steps = _ALONE.sub("", _STEP.sub("", path)).lstrip("/").split("/")
+        return "/".join(s if _BARE.sub("", s) in self._known else "(nom inconnu)" for s in steps)
 
     def _compile(self, file: str) -> Compiled:
         try:
@@ -153,37 +195,6 @@ class Engine:
             if key not in self._nodes:
                 self._nodes[key] = self._saxon.parse_xml(xml_text=xml.decode())
         return {reference: self._nodes[key] for reference, (key, _) in named.items()}
-
-
-def _report(family: Family, name: str, sheet: Sheet, output: str, note: str) -> FamilyReport:
-    """The lines that a style sheet wrote, counted."""
-    failed = remarks = 0
-    first: list[Assertion] = []
-    broken: set[str] = set()
-    for line in output.splitlines():
-        number, _, rest = line.partition("\t")
-        if number == "!":
-            broken.add(rest.rpartition("\t")[2])
-            continue
-        check = sheet.checks[int(number)]
-        if check.weight == "remark":
-            remarks += 1
-            continue
-        failed += 1
-        if len(first) < QUOTED:
-            first.append(Assertion(check.text, _path(rest), check.identifier or check.pattern))
-    if broken:
-        codes = ", ".join(sorted(broken)[:3])
-        missing = "missing-file" in broken
-        note = (
-            "jeu de valeurs absent du paquet" if missing else f"une règle n'a pas pu être évaluée ({codes})"
-        )
-    return FamilyReport(family, not broken, failed, remarks, tuple(first), name, note)
-
-
-def _path(path: str) -> str:
-    """`ClinicalDocument/author[2]/time` from Saxon's `/Q{urn:hl7-org:v3}ClinicalDocument[1]/…`."""
-    return _ALONE.sub("", _STEP.sub("", path)).lstrip("/")
 
 
 _FEATURES = {

@@ -160,7 +160,11 @@ class _Maker:
             roots = ", ".join(_literal(r) for r in sorted(set().union(*needed)))
             where = self._xsl(start, "if", test=f"$seg:roots = ({roots})")
         guarded = self._xsl(where, "try")
-        nodes = "$seg:elements" if all(_elements_only(c) for c in contexts) else "/ | //node() | //@*"
+        nodes = "$seg:elements"
+        if not all(_elements_only(c) for c in contexts):
+            nodes = "/ | //node() | //@*"
+            # deep-skip goes from an unmatched document node to its children: they would be judged twice
+            self._xsl(self.out, "template", match="/", mode=mode, priority="-1")
         self._xsl(guarded, "apply-templates", select=nodes, mode=mode)
         # a rule that cannot be evaluated on this document (two values where it wants one) must not hide the others:
         # once more, node by node. Of the error its code only: its text may quote the document
