@@ -127,6 +127,7 @@ def test_mutations_fail_the_structuration_minimale(engine: Engine, old: str, new
     assert report.failed > 0
 
 
+@pytest.mark.slow
 def test_the_audit_finds_the_known_defects(package: Package) -> None:
     """spec/cda.md §1. (Two JDV that its list names stand in comments of the schematrons only: no defect.)"""
     found = audit(package.root)
@@ -207,6 +208,7 @@ def mutated(xml: bytes, rnd: random.Random) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
+@pytest.mark.slow
 def test_the_same_failed_assertions_as_the_prototype(engine: Engine, prototype: dict[Any, Any]) -> None:
     """Place by place, on the documents and on mutations of them; the prototype equals the ISO skeleton."""
     rnd = random.Random(20_26)
