@@ -15,14 +15,12 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
 import uvicorn
 
-from connectors.port import Connector, ConnectorContext, WithApi, WithCertificates
-from gateway import __version__
+from connectors.port import Connector, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
@@ -38,47 +36,16 @@ from gateway.journal import queue, records
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
-from gateway.rules import Preset, RuleBook, load_rulebook
+from gateway.plugins import find_connectors, make_rulebook
+from gateway.rules import Preset, RuleBook
 from gateway.settings import Settings
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
 
 log = logging.getLogger("gateway")
 
-CONNECTOR_GROUP = "segur_gateway.connectors"
 READY_WITHIN = 2.0
 """Seconds within which the journal must commit for `/readyz` to be green."""
-
-
-def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:
-    """The connectors that have a table in the settings, created, in the order of the settings.
-
-    Raises `ConfigurationFault` naming every table without a connector and every connector that refuses its
-    table.
-    """
-    known = {e.name: e for e in entry_points(group=CONNECTOR_GROUP)}
-    found: dict[str, Connector] = {}
-    wrong = []
-    for name, table in settings.connectors.items():
-        if name not in known:
-            wrong.append(f"connectors.{name}: no such connector (known: {', '.join(sorted(known))})")
-            continue
-        try:
-            found[name] = known[name].load()(ConnectorContext(table, base_dir, __version__))
-        except ConfigurationFault as e:
-            wrong.append(str(e))
-    if wrong:
-        raise ConfigurationFault("; ".join(wrong))
-    return found
-
-
-def make_rulebook(settings: Settings, connectors: Mapping[str, Connector]) -> RuleBook:
-    """The rule book of the core and of these connectors, given to each of them."""
-    tables = [path for connector in connectors.values() for path in connector.rule_tables]
-    book = load_rulebook(tables, settings.conformance, settings.severity)
-    for connector in connectors.values():
-        connector.use(book)
-    return book
 
 
 class Gateway:

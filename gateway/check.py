@@ -14,10 +14,10 @@ from typing import Any
 
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
-from gateway.app import CONNECTOR_GROUP, make_rulebook
 from gateway.errors import ConfigurationFault
 from gateway.layers import problems_of
 from gateway.listener import server_context
+from gateway.plugins import CONNECTOR_GROUP, make_rulebook
 from gateway.settings import ListenerTls, Settings, load_settings
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})

@@ -12,17 +12,13 @@ import json
 import os
 import sys
 from dataclasses import replace
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
-from connectors.port import Connector
-from gateway.app import CONNECTOR_GROUP, find_connectors
 from gateway.cda.package.reports import Family
 from gateway.errors import ConfigurationFault
 from gateway.hl7.transmission import Action
 from gateway.layers import open_layers
-from gateway.rules import RuleBook, load_rulebook
+from gateway.plugins import find_connectors, make_rulebook
 from gateway.schematron.engine import available
 from gateway.settings import Settings, load_settings
 from gateway.validation.overrides import Options
@@ -65,7 +61,7 @@ async def _validate(content: bytes, options: Options, name: str | None, args: ar
     settings, notes = _with_package(settings, args.package)
     async with contextlib.AsyncExitStack() as stops:
         connectors = find_connectors(settings, base_dir)
-        book = _rulebook(settings, connectors)
+        book = make_rulebook(settings, connectors, all_known=True)
         for connector in connectors.values():
             await connector.start()
             stops.push_async_callback(connector.stop)
@@ -95,17 +91,3 @@ def _with_package(settings: Settings, package: Path | None) -> tuple[Settings, l
         elif not settings.cda.schematron:
             notes.append("saxonche n’est pas installé : les schematrons ne sont pas exécutés.")
     return settings.model_copy(update={"cda": settings.cda.model_copy(update=changes)}), notes
-
-
-def _rulebook(settings: Settings, connectors: dict[str, Connector]) -> RuleBook:
-    """The book of the core and of every known connector, configured or not: `[severity]` may name any rule."""
-    tables = {path for connector in connectors.values() for path in connector.rule_tables}
-    for entry in entry_points(group=CONNECTOR_GROUP):
-        spec = find_spec(entry.module)
-        table = Path(spec.origin).parent / "rules.toml" if spec and spec.origin else None
-        if entry.name not in connectors and table is not None and table.is_file():
-            tables.add(table)
-    book = load_rulebook(sorted(tables), settings.conformance, settings.severity)
-    for connector in connectors.values():
-        connector.use(book)
-    return book

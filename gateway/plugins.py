@@ -1,0 +1,66 @@
+"""Connectors, found by their entry points, and the rule book that they complete.
+
+Purpose: what the application, `check-config` and `validate` share to know the connectors of some settings.
+Fails: `ConfigurationFault`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from connectors.port import Connector, ConnectorContext
+from gateway import __version__
+from gateway.errors import ConfigurationFault
+from gateway.rules import RuleBook, load_rulebook
+from gateway.settings import Settings
+
+CONNECTOR_GROUP = "segur_gateway.connectors"
+
+
+def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:
+    """The connectors that have a table in the settings, created, in the order of the settings.
+
+    Raises `ConfigurationFault` naming every table without a connector and every connector that refuses its
+    table.
+    """
+    known = {e.name: e for e in entry_points(group=CONNECTOR_GROUP)}
+    found: dict[str, Connector] = {}
+    wrong = []
+    for name, table in settings.connectors.items():
+        if name not in known:
+            wrong.append(f"connectors.{name}: no such connector (known: {', '.join(sorted(known))})")
+            continue
+        try:
+            found[name] = known[name].load()(ConnectorContext(table, base_dir, __version__))
+        except ConfigurationFault as e:
+            wrong.append(str(e))
+    if wrong:
+        raise ConfigurationFault("; ".join(wrong))
+    return found
+
+
+def make_rulebook(
+    settings: Settings, connectors: Mapping[str, Connector], *, all_known: bool = False
+) -> RuleBook:
+    """The rule book of the core and of these connectors, given to each of them.
+
+    `all_known`: the tables of connectors that these settings leave out are read too, so that `[severity]` may name
+    any rule.
+    """
+    tables = [path for connector in connectors.values() for path in connector.rule_tables]
+    if all_known:
+        tables += [path for path in _known_tables() if path not in tables]
+    book = load_rulebook(tables, settings.conformance, settings.severity)
+    for connector in connectors.values():
+        connector.use(book)
+    return book
+
+
+def _known_tables() -> list[Path]:
+    """`rules.toml` beside the module of each connector that is installed, configured or not."""
+    specs = (find_spec(entry.module) for entry in entry_points(group=CONNECTOR_GROUP))
+    paths = (Path(spec.origin).parent / "rules.toml" for spec in specs if spec and spec.origin)
+    return sorted({path for path in paths if path.is_file()})
