@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures import build
 from gateway.exchange.checking import Checker
+from gateway.hl7.transmission import Action
 from gateway.rules import load_rulebook
 from gateway.validation.marked import ALL_LINES, Block, Gap, Line, blocks, folded
 from gateway.validation.overrides import Options
 from gateway.validation.report import Unit
 from gateway.validation.validator import Validator
+from gateway.validation.words import as_text
 from tests.exchange.harness import cda, submit
-from tests.validation.test_report import MESSAGES
+from tests.validation.test_report import MESSAGES, SCHEMA
 
 BOOK = load_rulebook()
 
@@ -84,3 +91,49 @@ def test_base64_is_folded_and_controls_are_visible() -> None:
     assert "400 caractères" in text and len(text) < 120
     assert "\x00" not in text and "\ufffd" in text
     assert "1000 caractères de plus" in folded("é " * 1500)
+
+
+# --- anything ------------------------------------------------------------------------------------------------
+
+
+PIECES = st.sampled_from(
+    [
+        b"\r", b"\n", b"\x0b", b"\x1c\r", b"MSH|^~\\&|", b"|", b"^", b"~", b"&", b"\\X", b"OBX|1|ED|", b"PID|", b"<",
+        b">", b'<?xml version="1.0" encoding="utf-16"?>', b"<ClinicalDocument xmlns='urn:hl7-org:v3'>", b"\xff",
+        b"\0", b"", b"\xef\xbb\xbf", b"\xff\xfe", b"MDM^T02^MDM_T02", b"DESTDMP", b"A" * 130, "é".encode("latin-1"),
+    ]
+)  # fmt: skip
+STREAMS = st.lists(PIECES | st.binary(max_size=8), max_size=30).map(b"".join)
+
+
+async def assert_told(content: bytes, options: Options) -> None:
+    report = await Validator(Checker(BOOK), 10**8).validate(content, options, "x")
+    jsonschema.Draft202012Validator(SCHEMA).validate(report.as_json())
+    assert as_text(report)
+    for unit in report.units:
+        assert sorted(indexes(blocks(unit))) == list(range(len(unit.findings)))
+        assert unit.code == "AA" or any(f.rejects for f in unit.findings)
+
+
+OPTIONS = st.builds(
+    Options,
+    st.none() | st.sampled_from(list(Action)),
+    st.none() | st.frozensets(st.sampled_from(["dmp", "mss"])),
+    st.none() | st.sampled_from(["P", "T", "D"]),
+)
+
+
+@given(STREAMS, OPTIONS)
+@settings(max_examples=100, deadline=None)
+def test_any_bytes_have_a_report(content: bytes, options: Options) -> None:
+    asyncio.run(assert_told(content, options))
+
+
+@given(st.data(), OPTIONS)
+@settings(max_examples=60, deadline=None)
+def test_any_damage_has_a_report(data: st.DataObject, options: Options) -> None:
+    content = bytearray(data.draw(st.sampled_from([submit("M1"), cda(), MESSAGES["ORU pair"]])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 5))] = data.draw(PIECES)
+    asyncio.run(assert_told(bytes(content), options))
