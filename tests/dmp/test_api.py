@@ -18,7 +18,9 @@ from sqlalchemy import text
 
 from connectors.dmp.connector import DmpConnector
 from connectors.dmp.roles import PROFESSIONS, SPECIALTIES
+from connectors.dmp.settings import Role
 from connectors.dmp.simulator import DmpSimulator, Fault
+from connectors.dmp.vihf import VihfSubject
 from connectors.port import OutcomeClass, Predecessor
 from fixtures import build
 from gateway.app import Gateway
@@ -33,6 +35,17 @@ V1, V2, V3 = (f"{samples.ROOT}.1.{n}" for n in (1, 2, 3))
 TOKEN = secrets.token_urlsafe(32)
 READER = secrets.token_urlsafe(32)
 UNKNOWN = f"{samples.ROOT}.404"
+NOW = datetime.now(UTC)
+VIHF_SUBJECT = VihfSubject(
+    structure=build.FINESS,
+    name_id="810100000016",
+    display="MARTIN Claude",
+    patient=f"{build.PATIENT.ins}^^^&{build.INS_TEST}&ISO^NH",
+    roles=(
+        Role(code="10", system=PROFESSIONS, label="Médecin"),
+        Role(code="SM26", system=SPECIALTIES["10"], label="Qualifié en Médecine Générale (SM)"),
+    ),
+)
 
 
 def user(**changes: Any) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from connectors.xds.mapping import submission_set
+from connectors.xds.model import SubmissionSet
 from fixtures import build
 from gateway.cda.document import (
     CdaAuthor,
@@ -159,3 +162,16 @@ def transmission(action: Action = Action.SUBMIT, **changes: Any) -> Transmission
         flags=Flags(dest_dmp=True, invisible_patient=True),
     )
     return replace(made, **changes)
+
+
+def lot() -> SubmissionSet:
+    """A submission set of the sample transmission; its identifier is a builder's business."""
+    made, problems = submission_set(
+        transmission(),
+        unique_id="",
+        source_id="1.2.250.1.999.1",
+        now=datetime(2026, 1, 10, 9, tzinfo=UTC),
+        title="Lot",
+    )
+    assert made is not None, problems
+    return made
