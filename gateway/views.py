@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
 
@@ -144,3 +144,78 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
             for a in attempts
         ],
     }
+
+
+MAX_MESSAGES = 200_000
+"""Most messages that `tolerances` looks at: the last ones."""
+MAX_SENDERS = 500
+
+
+def tolerances(session: Session, since: float) -> dict[str, Any]:
+    """By sender: what was tolerated in the messages accepted since then (seconds since the epoch).
+
+    `complete` is False when there were more messages than are looked at; `since` says from when on. Beyond
+    `MAX_SENDERS` senders the others are one, named `*`.
+    """
+    newest = session.exec(select(func.max(Message.id))).one() or 0
+    wanted = _first_since(session, since, newest)
+    first = max(wanted, newest - MAX_MESSAGES + 1)
+    # Messages of one sender repeat the same findings: the database counts them, each kind is read once.
+    rows = session.exec(
+        select(Message.sender, Message.findings, func.count(), func.max(Message.answered_at))
+        .where(col(Message.id) >= first, Message.ack_code == "AA", Message.findings != "[]")
+        .group_by(Message.sender, Message.findings)
+        .order_by(Message.sender, func.max(Message.answered_at).desc())
+    )
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    messages: Counter[str] = Counter()
+    for sender, findings, count, last in rows:
+        warnings = [f for f in json.loads(findings) if f["severity"] == "warn"]
+        if not warnings:
+            continue
+        name = sender if sender in found or len(found) < MAX_SENDERS else "*"
+        messages[name] += count
+        for f in warnings:
+            row = found.setdefault(name, {}).setdefault(
+                f["rule"], {"rule": f["rule"], "text": "", "err2": None, "count": 0, "last": 0.0}
+            )
+            row["count"] += count
+            if last > row["last"]:
+                row |= {"text": f["text"], "err2": f["err2"], "last": last}
+    start = since
+    if first > wanted:
+        at = session.exec(select(Message.received_at).where(col(Message.id) >= first).limit(1)).first()
+        start = max(since, at or since)
+    return {
+        "since": instant(start),
+        "complete": first == wanted,
+        "senders": [
+            {
+                "sender": name,
+                "messages": messages[name],
+                "tolerances": [
+                    {k: v for k, v in row.items() if k != "last"} | {"last_seen": instant(row["last"])}
+                    for row in sorted(rules.values(), key=lambda r: (-r["count"], r["rule"]))
+                ],
+            }
+            for name, rules in found.items()
+        ],
+    }
+
+
+def _first_since(session: Session, since: float, newest: int) -> int:
+    """Identifier of the first message received since then. Identifiers grow with time, and have an index."""
+    low, high = 1, newest + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = session.exec(
+            select(Message.id, Message.received_at)
+            .where(col(Message.id) >= middle)
+            .order_by(col(Message.id))
+            .limit(1)
+        ).first()
+        if row is None or row[1] >= since:
+            high = middle
+        else:
+            low = (row[0] or middle) + 1
+    return low

@@ -6,7 +6,6 @@ test.
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,6 +15,8 @@ from gateway.errors import Finding
 ACK_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
 ATTEMPT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0)
 MAX_SENDERS = 500
+OTHER_SENDERS = "*"
+"""Label of the senders beyond `MAX_SENDERS`."""
 KNOWN_EVENTS = frozenset({("MDM", "T02"), ("MDM", "T10"), ("MDM", "T04"), ("ORU", "R01")})
 
 
@@ -92,8 +93,13 @@ class Telemetry:
         self.dropped_bytes = Counter(
             "segur_mllp_dropped_bytes_total", "Bytes outside any frame, dropped", registry=r
         )
-        self.tolerances: dict[str, Tally[str]] = {}
-        """By sender (`application|facility`): how many times each rule was tolerated since the start."""
+        self.tolerances = Counter(
+            "segur_tolerances_total",
+            "Warnings of accepted messages, by sender (MSH-3|MSH-4) and rule",
+            ["sender", "rule"],
+            registry=r,
+        )
+        self._senders: set[str] = set()
 
     def acknowledged(self, message_type: str, event: str, code: str, seconds: float) -> None:
         """One answer was made. Unknown types share one label, so that a sender cannot make labels grow."""
@@ -102,13 +108,15 @@ class Telemetry:
         self.ack_seconds.labels(code).observe(seconds)
 
     def tolerated(self, sender: str, findings: Iterable[Finding]) -> None:
-        """Findings of an accepted message: all warnings."""
-        if sender not in self.tolerances and len(self.tolerances) >= MAX_SENDERS:
-            sender = "*"  # names that a sender chooses must not fill the memory
-        tally = self.tolerances.setdefault(sender, Tally())
+        """Findings of an accepted message: all warnings. `sender`: `application|facility`."""
+        if sender not in self._senders:
+            if len(self._senders) >= MAX_SENDERS:
+                sender = OTHER_SENDERS  # names that a sender chooses must not fill the memory
+            else:
+                self._senders.add(sender)
         for finding in findings:
             self.findings.labels(finding.rule, finding.severity.value).inc()
-            tally[finding.rule] += 1
+            self.tolerances.labels(sender, finding.rule).inc()
 
     def refused(self, findings: Iterable[Finding]) -> None:
         """Findings of a message that was not accepted."""

@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway import __version__, views
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import validation, wording
+from gateway.web import tolerances, validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -73,6 +73,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         return response
 
     app.include_router(validation.create_router(gateway, pages))
+    app.include_router(tolerances.create_router(gateway, pages))
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
