@@ -304,5 +304,5 @@ bad(
     "dmp-sender-without-person",
     "Émetteur sans personne ni équipement",
     lambda g: put(g.mdm, "PRT^1^5", ""),
-    "SB-INCOMPLETE PRT^1 101",
+    "SB-INCOMPLETE PRT^1^5 101",
 )

@@ -126,7 +126,7 @@ tolerated(
     "two-ins",
     "NIR et NIA dans PID-3",
     lambda g: put(g.mdm, "PID^1^3", copy(g.mdm, "PID").split("|")[3] + "~" + NIA),
-    "PID3-SEVERAL-INS PID^1^3",
+    "PID3-SEVERAL-INS PID^1^3^3^1",
     f"CDA-M01-IDS {HERE}",
 )
 tolerated(
