@@ -1,11 +1,12 @@
 """Does a 50 MB PDF delay anybody else? `python -m benchmarks.big [--big 0,1,4] [--pdf 50] [--stacks]`
 
-Three connections send ordinary messages at a steady pace (two of 5 kB, one of 330 kB, 10 a second each) while 0, 1 and 4
-documents of 50 MB (89 MB on the wire) are sent at once, each on a connection of its own, by a process of its own. Gateway,
-simulators, big sender and small senders share this machine's cores; deliveries are real. Told for each number of big ones:
+Three connections send ordinary messages at a steady pace (two of 5 kB, one of 330 kB, 10 a second each) while 0, 1 and
+4 documents of 50 MB (89 MB on the wire) are sent at once, each on a connection of its own, by a process of its own.
+Gateway, simulators, big sender and small senders share this machine's cores; deliveries are real. Told for each number
+of big ones:
 
-* the ordinary messages' ACK p50 / p99 / max, from the first byte of the big ones until all their ACKs, and until all their
-  deliveries have ended;
+* the ordinary messages' ACK p50 / p99 / max, from the first byte of the big ones until all their ACKs, and until all
+  their deliveries have ended;
 * the longest loop stalls in the gateway (`benchmarks.heartbeat`), the same two windows;
 * the gateway's peak resident memory, the same two windows; the big ones' own ACK times.
 
@@ -105,7 +106,9 @@ def send_big(port: int, count: int, mb: float) -> None:
     print(json.dumps(answers), flush=True)
 
 
-async def trickle(port: int, frames: list[bytes], ended: asyncio.Event, seen: list[tuple[float, float]]) -> None:
+async def trickle(
+    port: int, frames: list[bytes], ended: asyncio.Event, seen: list[tuple[float, float]]
+) -> None:
     """One connection at a steady pace: (when sent, latency)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     for frame in frames:
@@ -137,7 +140,9 @@ def window(
     )
 
 
-async def measure(port: int, url: str, pid: int, sender: subprocess.Popen[str] | None, series: str) -> tuple[
+async def measure(
+    port: int, url: str, pid: int, sender: subprocess.Popen[str] | None, series: str
+) -> tuple[
     list[tuple[float, float]], tuple[float, float, float], tuple[float, float], list[tuple[str, float]], float
 ]:
     """Trickle while the big ones go; (seen, (begin, all acked, all delivered), peaks, answers, drain seconds)."""
@@ -240,7 +245,9 @@ def main() -> None:
     for n, count in enumerate(args.big.split(",")):
         r = run(int(count), args.pdf, str(n + 1), args.stacks)
         results.append(r)
-        print(f"{r.big} x {r.pdf_mb} MB: {', '.join(r.acks)} in {r.ack_seconds} s, drained {r.drained_after_s} s")
+        print(
+            f"{r.big} x {r.pdf_mb} MB: {', '.join(r.acks)} in {r.ack_seconds} s, drained {r.drained_after_s} s"
+        )
         for name, w in (("until their ACK", r.until_ack), ("with deliveries", r.whole)):
             print(
                 f"  {name:>16}: others' ACK p50 {w.p50_ms} p99 {w.p99_ms} max {w.max_ms} ms ({w.count} messages),"

@@ -49,7 +49,8 @@ def _watch() -> None:
                 if thread != threading.get_ident():
                     where = traceback.extract_stack(frame)[-4:]
                     print(
-                        "   ", " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in where),
+                        "   ",
+                        " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in where),
                         file=sys.stderr,
                     )
 

@@ -25,10 +25,13 @@ from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
 from gateway.exchange.accept import check_register
+from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.intake import Intake
+from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
+from gateway.exchange.reception import remove_pending
 from gateway.exchange.run import DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Transmission
@@ -67,6 +70,7 @@ class Gateway:
         self.runner: DeliveryRunner
         self.engine: EmbeddedEngine
         self.intake: Intake
+        self.overloads: Overloads
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -96,12 +100,12 @@ class Gateway:
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""
-        reasons = {}
+        reasons: dict[str, str] = {}
         try:
-            async with asyncio.timeout(READY_WITHIN):
-                await self.journal.write(lambda session: None)
-        except (JournalUnavailable, TimeoutError):
-            reasons["journal"] = "Le journal n’enregistre plus : aucun message ne peut être accepté."
+            await self.journal.write(lambda session: None, READY_WITHIN, leave=True)
+        except JournalUnavailable:
+            reasons |= dict((SENTENCES[JOURNAL],))
+        reasons |= await self.overloads.reasons()
         if not self.listener.listening:
             reasons["listener"] = "Le port MLLP n’écoute pas."
         return reasons
@@ -122,6 +126,8 @@ class Gateway:
             if isinstance(connector, WithCertificates):
                 for certificate, end in connector.certificates().items():
                     self.telemetry.certificate_end.labels(name, certificate).set(end.timestamp())
+        for share, used in self.overloads.budget.used().items():
+            self.telemetry.memory.labels(share).set(used)
         depths = await self.journal.read(lambda s: queue.queue_depths(s, now))
         self.telemetry.queue_depth.clear()
         self.telemetry.queue_oldest.clear()
@@ -154,13 +160,28 @@ class Gateway:
             stops.push_async_callback(connector.stop)
         for orphan in set(await self.journal.read(queue.open_destinations)) - set(self.connectors):
             log.critical("deliveries wait for the destination %s, which is not configured any more", orphan)
+        removed = await remove_pending(self.journal)
+        if removed:
+            log.warning("recovery: %d messages were cut while they were written: removed", removed)
+        self.overloads = Overloads(
+            self.journal,
+            MemoryBudget(settings.listener.memory_budget_bytes, (n for n in self.connectors if n != "dpi")),
+            Backlog(settings.engine.max_open_deliveries, lambda: self.journal.read(queue.count_open)),
+        )
         token = uuid.uuid4().hex
         pressure = Pressure()
         self.engine = EmbeddedEngine(
             self.journal, self.connectors, settings.engine.concurrency, token, pressure
         )
         self.runner = DeliveryRunner(
-            self.journal, self.connectors, settings, self.telemetry, token, self._wake, clock
+            self.journal,
+            self.connectors,
+            settings,
+            self.telemetry,
+            token,
+            self._wake,
+            clock,
+            budget=self.overloads.budget,
         )
         self.intake = Intake(
             self.journal,
@@ -172,6 +193,7 @@ class Gateway:
             clock,
             pressure,
             self.layers.checker,
+            self.overloads,
         )
         answered = await self.intake.answer_unanswered()
         if answered:
@@ -184,7 +206,13 @@ class Gateway:
             await self._web.start()
             stops.push_async_callback(self._web.stop)
         self.listener = Listener(
-            settings.listener, self.base_dir, self.intake.handle, self.intake.too_long, self.telemetry
+            settings.listener,
+            self.base_dir,
+            self.intake.handle,
+            self.intake.too_long,
+            self.telemetry,
+            self.intake.no_room,
+            self.overloads.budget.receiving,
         )
         await self.listener.start()
         stops.push_async_callback(self.listener.drain)

@@ -12,6 +12,8 @@ Guarantee: no text built here may carry patient data; places, codes and rule ide
     │   └── MessageUnreadable     no MSH, or separators that cannot be read
     ├── EnvironmentFault          the world's fault: retried, or the connector stops; never the listener
     │   ├── JournalUnavailable    the journal cannot commit (disk full, locked, stopped)
+    │   │   └── JournalLate       it does not commit in time, or too much waits for it
+    │   ├── Overload              a limit of our own is reached (memory, deliveries): the message may come again
     │   └── ConfigurationFault    a setting, certificate or file is wrong; raises one alert
     └── GatewayBug                our own fault: logged with a correlation id, answered AR, the message stays
 """
@@ -45,6 +47,18 @@ class EnvironmentFault(GatewayError):
 
 class JournalUnavailable(EnvironmentFault):
     """The journal could not commit: nothing was accepted."""
+
+
+class JournalLate(JournalUnavailable):
+    """The journal does not commit in time, or too much waits for it: nothing was accepted."""
+
+
+class Overload(EnvironmentFault):
+    """A limit of our own is reached. `rule` is the `EXC-OVERLOAD-…` rule that says which."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
 
 
 class ConfigurationFault(EnvironmentFault):

@@ -12,6 +12,8 @@ Defined answers to each limit:
 * no first byte, silence inside a frame, idle: closed, counted (there is no whole message to answer);
 * a client that does not read its ACK: closed, counted (the ACK is stored, the same message gets it again);
 * a frame over the size limit: AE as soon as the limit is passed, the rest of that frame is skipped;
+* a frame for which the memory budget has no room: AR at once, the rest of that frame is skipped;
+* a TLS handshake that fails: closed, counted, logged (once a minute for each peer);
 * a frame without a readable MSH: closed, counted.
 """
 
@@ -21,6 +23,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -30,6 +33,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from gateway.errors import ConfigurationFault, GatewayError
+from gateway.exchange.budget import FREE, Pool
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.framing import FrameDecoder, FrameTooLong, encode
@@ -42,7 +46,13 @@ KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_
 """A peer that vanished (VPN loss, power cut) is noticed after about two minutes."""
 
 Handler = Callable[[bytes, str], Awaitable[bytes | None]]
-TooLong = Callable[[bytes], bytes | None]
+Refuse = Callable[[bytes], bytes | None]
+"""The answer to a frame of which only the beginning is known; None when it has no readable MSH."""
+RESERVED_AT_A_TIME = 1 << 20
+"""Bytes of the memory budget taken at a time while a frame grows."""
+MAX_PEERS = 1000
+SAID_AGAIN = 60.0
+"""Seconds between two log lines about failed handshakes of one peer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +66,8 @@ class _Connection:
     task: asyncio.Task[None] | None = None
     busy: bool = False
     counted: int = field(default=0)
+    reserved: int = 0
+    """Bytes of the memory budget."""
 
 
 class Listener:
@@ -66,8 +78,10 @@ class Listener:
         settings: ListenerSettings,
         base_dir: Path,
         handler: Handler,
-        too_long: TooLong,
+        too_long: Refuse,
         telemetry: Telemetry,
+        no_room: Refuse,
+        room: Pool,
     ) -> None:
         self._settings = settings
         self._networks = settings.networks()
@@ -75,6 +89,10 @@ class Listener:
         self._handler = handler
         self._too_long = too_long
         self._telemetry = telemetry
+        self._no_room = no_room
+        self._room = room
+        self._tls: ssl.SSLContext | None = None
+        self._handshakes: dict[str, float] = {}
         self._server: asyncio.Server | None = None
         self._port = 0
         self._open: set[_Connection] = set()
@@ -82,10 +100,10 @@ class Listener:
 
     async def start(self) -> None:
         """Bind and listen. Raises `ConfigurationFault` when the address or the TLS files are wrong."""
-        context = server_context(self._settings.tls, self._base_dir) if self._settings.tls else None
+        self._tls = server_context(self._settings.tls, self._base_dir) if self._settings.tls else None
         try:
             self._server = await asyncio.start_server(
-                self._serve, self._settings.host, self._settings.port, ssl=context, limit=READ_BYTES
+                self._serve, self._settings.host, self._settings.port, limit=READ_BYTES
             )
         except OSError as e:
             raise ConfigurationFault(
@@ -125,7 +143,9 @@ class Listener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = writer.get_extra_info("peername")
         peer = str(address[0]) if address else "?"
-        refusal = self._refusal(peer, writer)
+        refusal = self._refusal(peer)
+        if not refusal and self._tls is not None:
+            refusal = await self._handshake(writer, peer) or self._refusal(peer) or self._certificate(writer)
         if refusal:
             self._close_reason(refusal, peer)
             writer.transport.abort()
@@ -150,13 +170,33 @@ class Listener:
         except asyncio.CancelledError:
             reason = "drain"
         finally:
+            self._room.give(connection.reserved)
             self._open.discard(connection)
             self._telemetry.connections.dec()
             self._count_dropped(connection)
             self._close_reason(reason, peer)
             await _close(writer)
 
-    def _refusal(self, peer: str, writer: asyncio.StreamWriter) -> str:
+    async def _handshake(self, writer: asyncio.StreamWriter, peer: str) -> str:
+        """TLS, here and not in asyncio's server, which says nothing of those that fail; why it failed, or ''.
+
+        Nothing of the client has been read before: this runs before the transport's first read.
+        """
+        assert self._tls is not None
+        try:
+            await writer.start_tls(self._tls, ssl_handshake_timeout=self._settings.first_byte_timeout)
+        except (OSError, EOFError) as e:
+            now = time.monotonic()
+            if now - self._handshakes.get(peer, -SAID_AGAIN) >= SAID_AGAIN:
+                if len(self._handshakes) >= MAX_PEERS:
+                    self._handshakes.clear()
+                self._handshakes[peer] = now
+                reason = e.reason if isinstance(e, ssl.SSLError) else type(e).__name__
+                log.warning("TLS handshake with %s failed: %s", peer, reason)
+            return "tls"
+        return ""
+
+    def _refusal(self, peer: str) -> str:
         """Why this connection is not served, or an empty string."""
         if self._draining:
             return "drain"
@@ -164,6 +204,10 @@ class Listener:
             return "too_many"
         if self._networks and not any(ip_address(peer) in network for network in self._networks):
             return "network"
+        return ""
+
+    def _certificate(self, writer: asyncio.StreamWriter) -> str:
+        """`certificate` when its name is not allowed, else ''."""
         tls = self._settings.tls
         if tls and tls.allowed_names:
             names = _certificate_names(writer.get_extra_info("ssl_object"))
@@ -197,24 +241,24 @@ class Listener:
     async def _feed(self, connection: _Connection, data: bytes) -> str:
         """Give bytes to the decoder, answer every frame they end; why the connection must end, or ''."""
         while True:
+            decoder = connection.decoder
+            if not self._reserve(connection, decoder.buffered + len(data)):
+                ack = self._no_room(decoder.give_up())
+                self._reserve(connection, len(data))
+                if ack is None:
+                    return "unreadable"
+                await self._write(connection, ack)
             too_long: FrameTooLong | None = None
             try:
-                frames = connection.decoder.feed(data)
+                frames = decoder.feed(data)
             except FrameTooLong as e:
                 # frames that ended before the long one are answered first: answers keep the order of messages
                 frames, too_long = e.frames, e
-            for frame in frames:
-                connection.busy = True
-                try:
-                    ack = await self._handler(frame, connection.peer)
-                    if ack is None:
-                        return "unreadable"
-                    await self._write(connection, ack)
-                    reached("acknowledged")
-                finally:
-                    connection.busy = False
-                if self._draining:
-                    return "drain"
+            ended = await self._answer(connection, frames)
+            frames.clear()
+            self._reserve(connection, decoder.buffered)
+            if ended:
+                return ended
             if too_long is None:
                 return ""
             log.warning("frame over %d bytes refused", self._settings.max_message_bytes)
@@ -223,6 +267,37 @@ class Listener:
                 return "unreadable"
             await self._write(connection, ack)
             data = b""  # the decoder kept what follows
+
+    async def _answer(self, connection: _Connection, frames: list[bytes]) -> str:
+        """Answer complete frames, in order; why the connection must end, or ''."""
+        for frame in frames:
+            connection.busy = True
+            try:
+                ack = await self._handler(frame, connection.peer)
+                if ack is None:
+                    return "unreadable"
+                await self._write(connection, ack)
+                reached("acknowledged")
+            finally:
+                connection.busy = False
+            if self._draining:
+                return "drain"
+        return ""
+
+    def _reserve(self, connection: _Connection, size: int) -> bool:
+        """Make the connection's part of the budget fit `size` bytes held; False when there is no room for more."""
+        wanted = max(0, size - FREE)
+        if wanted > connection.reserved:
+            more = -(-(wanted - connection.reserved) // RESERVED_AT_A_TIME) * RESERVED_AT_A_TIME
+            if connection.decoder.skipping:
+                return True  # nothing of it is kept
+            if not self._room.try_take(more):
+                return False
+            connection.reserved += more
+        elif wanted == 0 and connection.reserved:
+            self._room.give(connection.reserved)
+            connection.reserved = 0
+        return True
 
     async def _write(self, connection: _Connection, ack: bytes) -> None:
         """Write one ACK. `TimeoutError` when the client does not read it within `frame_timeout`."""

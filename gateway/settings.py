@@ -64,11 +64,21 @@ class ListenerSettings(Table):
     """Silence between messages on a connection that has already sent one."""
     max_message_bytes: int = Field(100_000_000, ge=1024)
     """A longer message is answered AE and skipped."""
+    memory_budget_bytes: int = Field(1_000_000_000, ge=4096)
+    """Memory for documents, over all connections and deliveries: 40 % for messages being received, 30 % for those being
+    checked (about three times their size), 30 % for those being delivered (about four times). A message that finds no
+    room is answered AR at once; messages up to 1 MB are not counted. At least 2.5 times `max_message_bytes`."""
     allowed_networks: tuple[str, ...] = ()
     """CIDR networks that may connect; empty: any (the bind address decides)."""
     drain_timeout: float = Field(20.0, ge=0)
     """On SIGTERM, how long messages under way may take to be answered."""
     tls: ListenerTls | None = None
+
+    @model_validator(mode="after")
+    def _room_for_one(self) -> ListenerSettings:
+        if self.memory_budget_bytes < 2.5 * self.max_message_bytes:
+            raise ValueError("memory_budget_bytes must be at least 2.5 times max_message_bytes")
+        return self
 
     @field_validator("allowed_networks")
     @classmethod
@@ -118,6 +128,9 @@ class EngineSettings(Table):
 
     concurrency: dict[str, int] = Field(default_factory=lambda: {"dmp": 4, "mss": 4, "dpi": 4})
     """Deliveries under way at once, by destination (default 4)."""
+    max_open_deliveries: int = Field(100_000, ge=0)
+    """Deliveries that have not ended, over all destinations: from there on new messages are answered AR, until a tenth
+    of it is free again. 0: no limit."""
     retry: RetrySettings = RetrySettings()
 
 

@@ -32,8 +32,11 @@ from gateway.rules import Findings, RuleBook
 
 _THREADS = ThreadPoolExecutor(min(4, os.cpu_count() or 2), thread_name_prefix="intake")
 """The intake's own: name look-ups and mails being built use the loop's, and must not be in the way of an ACK."""
+_BIG = ThreadPoolExecutor(1, thread_name_prefix="intake-big")
+"""For messages over `BIG_BYTES`: one at a time, and ordinary ones never wait behind them."""
 INLINE_BYTES = 32_768
 """Up to this size a message is read in the event loop (well under 1 ms); above, in a thread."""
+BIG_BYTES = 2_000_000
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -219,4 +222,5 @@ async def in_thread_if_big(size: int, function: Callable[P, T], *args: P.args, *
     """Call `function`, in a thread when `size` bytes are too many for the event loop."""
     if size <= INLINE_BYTES:
         return function(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
+    threads = _THREADS if size <= BIG_BYTES else _BIG
+    return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args, **kwargs))

@@ -6,6 +6,8 @@ one commit (documents, ACK, deliveries) → ACK.
 Guarantee: `AA` is returned only after the commit that holds the documents, the ACK and the deliveries. The
 same message (sender, MSH-10, same SHA-256) gets the same ACK bytes again and starts nothing. Exactly one
 answer per message; one that a stop left without an answer gets AR at the next start: it may be sent again.
+The answer comes within `ack.deadline` whatever stalls (a second more to store it); only a second commit that the disk
+is at is waited for longer, because AR may not be said of what may be accepted (docs/decisions/0012).
 
 Fails: never raises for bad input or a fault of the environment: AE or AR says it. `None` is returned only
 for bytes without a readable MSH, to which no ACK can be addressed.
@@ -16,20 +18,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from sqlmodel import Session
-
 from connectors.port import Connector, Preparation
-from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
+from gateway.errors import (
+    Finding,
+    JournalLate,
+    JournalUnavailable,
+    MessageUnreadable,
+    Overload,
+    Place,
+    rejected,
+)
 from gateway.exchange.accept import Acceptance, accept, check_register
 from gateway.exchange.checking import Checker, in_thread_if_big
 from gateway.exchange.gather import gather, wanted
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
+from gateway.exchange.overload import JOURNAL, MEMORY, Overloads
 from gateway.exchange.pressure import Pressure
+from gateway.exchange.reception import receive
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7 import acknowledgement
@@ -40,6 +51,11 @@ from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway.exchange")
+
+ANSWER_SECONDS = 1.0
+"""What storing an answer may take even when the deadline has passed."""
+Left = Callable[[], float]
+"""Seconds until the ACK is due."""
 
 
 @dataclass(slots=True)
@@ -64,6 +80,7 @@ class Intake:
         clock: Clock | None = None,
         pressure: Pressure | None = None,
         checker: Checker | None = None,
+        overloads: Overloads | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -74,6 +91,7 @@ class Intake:
         self._clock = clock or Clock()
         self._wake = wake
         self._pressure = pressure or Pressure()
+        self._overloads = overloads or Overloads.without_limits(journal)
         self._same: dict[str, _SharedLock] = {}
 
     async def handle(self, raw: bytes, peer: str) -> bytes | None:
@@ -83,6 +101,7 @@ class Intake:
 
     async def _handle(self, raw: bytes, peer: str) -> bytes | None:
         started = self._clock.now()
+        due = time.monotonic() + self._settings.ack.deadline
         correlation = correlation_id()
         try:
             message, sha256 = await in_thread_if_big(len(raw), _first_look, raw)
@@ -93,11 +112,16 @@ class Intake:
         key = f"{_sender(message)}|{_stored(message.control_id)}" if message.control_id else None
         code = "AR"
         try:
-            async with self._one_at_a_time(key):
-                code, ack = await self._handle_one(raw, message, sha256, key, peer, correlation)
-        except JournalUnavailable as e:
+            async with self._one_at_a_time(key, due):
+                code, ack = await self._handle_one(
+                    raw, message, sha256, key, peer, correlation, lambda: due - time.monotonic()
+                )
+        except (JournalUnavailable, Overload) as e:
             log.error("message not accepted: %s (%s)", e, correlation)
-            ack = self._unstored(message, "EXC-JOURNAL", correlation)
+            late = JOURNAL if isinstance(e, JournalLate) else "EXC-JOURNAL"
+            rule = e.rule if isinstance(e, Overload) else late
+            self._telemetry.overloads.labels(rule).inc()
+            ack = self._unstored(message, rule, correlation)
         except Exception as e:
             log.error("intake failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
             ack = self._unstored(message, "EXC-INTERNAL", correlation)
@@ -133,21 +157,37 @@ class Intake:
         """The AE of a frame that passed the size limit; `head` is its beginning. None when MSH is
         unreadable.
         """
+        return self._to_head(head, "AE", "EXC-TOO-LONG", limit=self._settings.listener.max_message_bytes)
+
+    def no_room(self, head: bytes) -> bytes | None:
+        """The AR of a frame that the memory budget has no room for, as `too_long`."""
+        self._telemetry.overloads.labels(MEMORY).inc()
+        log.warning("frame given up: no room in memory for it")
+        return self._to_head(head, "AR", MEMORY)
+
+    def _to_head(self, head: bytes, code: str, rule: str, **words: object) -> bytes | None:
         findings = Findings(self._book)
-        findings.add("EXC-TOO-LONG", None, limit=self._settings.listener.max_message_bytes)
+        findings.add(rule, None, **words)
         try:
             ack = acknowledgement.build_for_head(
-                head, "AE", findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
+                head, code, findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
             )
         except MessageUnreadable:
             return None
-        self._telemetry.acknowledged("", "", "AE", 0.0)
+        self._telemetry.acknowledged("", "", code, 0.0)
         return ack
 
     # --- one message ----------------------------------------------------------------------------------------
 
     async def _handle_one(
-        self, raw: bytes, message: Message, sha256: str, key: str | None, peer: str, correlation: str
+        self,
+        raw: bytes,
+        message: Message,
+        sha256: str,
+        key: str | None,
+        peer: str,
+        correlation: str,
+        left: Left,
     ) -> tuple[str, bytes]:
         new = records.NewMessage(
             raw=raw,
@@ -160,40 +200,53 @@ class Intake:
             correlation=correlation,
             now=self._clock.now(),
         )
-        received = await self._journal.write(lambda s: records.receive(s, new))
+        overload = await self._overloads.now()
+        if overload:
+            # what has its answer already gets it again; nothing new is begun
+            known = (
+                None
+                if overload == JOURNAL
+                else await self._journal.read(lambda s: records.known(s, new), left())
+            )
+            if known is None or known.ack is None:
+                raise Overload(overload)
+        async with self._overloads.budget.work(len(raw), left()):
+            return await self._receive_and_answer(new, message, left)
+
+    async def _receive_and_answer(
+        self, new: records.NewMessage, message: Message, left: Left
+    ) -> tuple[str, bytes]:
+        received = await receive(self._journal, new, left)
         reached("received")
-        if received.new:
-            return await self._answer(received.message_id, raw, message, correlation)
-        if not received.same_bytes and received.ack is None:
+        if not received.new and not received.same_bytes and received.ack is None:
             # the row of a message that a fault left without an answer (its sender was told AR): it holds no MSH-10
             await self._release(received.message_id)
-            received = await self._journal.write(lambda s: records.receive(s, new))
-            return await self._answer(received.message_id, raw, message, correlation)
+            received = await receive(self._journal, new, left)
+        if received.new or (received.same_bytes and received.ack is None):
+            # new, or left without an answer by a fault: the sender tries again, so do we
+            return await self._answer(received.message_id, new.raw, message, new.correlation, left)
         if not received.same_bytes:
-            return await self._refuse_same_control_id(new, message)
-        if received.ack is not None:
-            self._telemetry.replayed.inc()
-            log.info("stored answer replayed (%s)", correlation)
-            return received.ack_code or "AR", received.ack
-        # left without an answer by a fault: the sender tries again, so do we
-        return await self._answer(received.message_id, raw, message, correlation)
+            return await self._refuse_same_control_id(new, message, left)
+        self._telemetry.replayed.inc()
+        log.info("stored answer replayed (%s)", new.correlation)
+        return received.ack_code or "AR", received.ack or b""
 
     async def _release(self, message_id: int) -> None:
         """Store an AR for a message that was left without an answer: its MSH-10 is free again."""
-        left = await self._journal.read(partial(records.message_bytes, message_id=message_id))
+        left = await self._journal.read(partial(records.unanswered_message, message_id=message_id))
         findings = Findings(self._book)
         findings.add("EXC-INTERRUPTED", None)
-        ack = self._ack(Message.parse(left.raw), "AR", findings)
+        ack = self._ack(Message.parse(left.head), "AR", findings)
         now = self._clock.now()
         await self._journal.write(lambda s: records.answer(s, message_id, "AR", ack, findings, {}, now))
         log.warning("message left without an answer: AR stored (%s)", left.correlation)
 
     async def _answer(
-        self, message_id: int, raw: bytes, message: Message, correlation: str
+        self, message_id: int, raw: bytes, message: Message, correlation: str, left: Left
     ) -> tuple[str, bytes]:
         """Work on a committed message until its one answer is committed too."""
         try:
-            code, findings, ack = await self._decide_and_accept(message_id, raw, message, correlation)
+            code, findings, ack = await self._decide_and_accept(message_id, raw, message, correlation, left)
         except JournalUnavailable:
             raise
         except Exception as e:
@@ -206,33 +259,42 @@ class Intake:
         self._telemetry.refused(findings)
         refusal = self._ack(message, code, findings)
         now = self._clock.now()
-        await self._journal.write(lambda s: records.answer(s, message_id, code, refusal, findings, {}, now))
+        await self._journal.write(
+            lambda s: records.answer(s, message_id, code, refusal, findings, {}, now), _to_store(left)
+        )
         return code, refusal
 
     async def _decide_and_accept(
-        self, message_id: int, raw: bytes, message: Message, correlation: str
+        self, message_id: int, raw: bytes, message: Message, correlation: str, left: Left
     ) -> tuple[str, list[Finding], bytes | None]:
         """(`AA`, warnings, the ACK that was committed), or (`AE`|`AR`, findings, None): nothing committed."""
-        code, findings, acceptance = await self._decide(raw, message, correlation)
+        code, findings, acceptance = await self._decide(raw, message, correlation, left)
         if acceptance is None:
             return code, findings, None
         ack = self._ack(message, "AA", ())
-        verdict = await self._journal.write(lambda s: accept(s, message_id, ack, findings, acceptance))
+        verdict = await self._journal.write(
+            lambda s: accept(s, message_id, ack, findings, acceptance), left()
+        )
         if rejected(verdict.findings):
             # another message with the same document was accepted in the meantime
             return "AE", list(verdict.findings), None
         self._telemetry.tolerated(_sender(message), findings)
         reached("accepted")
+        self._overloads.backlog.add(sum(map(len, acceptance.deliveries.values())))
         self._wake(verdict.destinations)
         return "AA", findings, ack
 
     async def _decide(
-        self, raw: bytes, message: Message, correlation: str
+        self, raw: bytes, message: Message, correlation: str, left: Left
     ) -> tuple[str, list[Finding], Acceptance | None]:
         """All checks, then all verdicts: (`AE`|`AR`, findings, None) or (`AA`, warnings, what to commit)."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.ack.deadline
-        checked = await self._checker.check(raw, message)
+        try:
+            async with asyncio.timeout(max(0.0, left())):
+                checked = await self._checker.check(raw, message)
+        except TimeoutError:
+            late = Findings(self._book)
+            late.add("EXC-DEADLINE", None, destination="contrôles du document")
+            return "AR", late, None
         reached("checked")
         findings = checked.findings
         transmission, cda = checked.transmission, checked.cda
@@ -243,7 +305,7 @@ class Intake:
         # version rules are told together with everything else that is wrong, so they are read even when the
         # message is refused already; `accept` reads them again inside its commit
         versions = await self._journal.read(
-            lambda s: check_register(s, transmission, cda.documents, self._book, self._settings)
+            lambda s: check_register(s, transmission, cda.documents, self._book, self._settings), left()
         )
         findings.extend(versions)
         if rejected(findings):
@@ -253,7 +315,7 @@ class Intake:
         gathered = await gather(
             asked,
             Preparation(transmission, cda.documents, self._clock.utc()),
-            deadline - loop.time(),
+            max(0.0, left()),
             self._book,
             correlation,
         )
@@ -273,19 +335,18 @@ class Intake:
         )
         return "AA", findings, acceptance
 
-    async def _refuse_same_control_id(self, new: records.NewMessage, message: Message) -> tuple[str, bytes]:
+    async def _refuse_same_control_id(
+        self, new: records.NewMessage, message: Message, left: Left
+    ) -> tuple[str, bytes]:
         """The same MSH-10 with other content: AE, and the bytes are kept under no MSH-10 of their own."""
         findings = Findings(self._book)
         findings.add("EXC-SAME-CONTROL-ID", Place("MSH", 1, 10))
         ack = self._ack(message, "AE", findings)
         now = self._clock.now()
-        kept = replace(new, dedup_key=None)
-
-        def keep(session: Session) -> None:
-            received = records.receive(session, kept)
-            records.answer(session, received.message_id, "AE", ack, findings, {}, now)
-
-        await self._journal.write(keep)
+        kept = await receive(self._journal, replace(new, dedup_key=None), left)
+        await self._journal.write(
+            lambda s: records.answer(s, kept.message_id, "AE", ack, findings, {}, now), _to_store(left)
+        )
         self._telemetry.refused(findings)
         return "AE", ack
 
@@ -302,7 +363,7 @@ class Intake:
         return self._ack(message, "AR", findings)
 
     @asynccontextmanager
-    async def _one_at_a_time(self, key: str | None) -> AsyncIterator[None]:
+    async def _one_at_a_time(self, key: str | None, due: float) -> AsyncIterator[None]:
         """The same message sent twice at once: the second waits, then gets the first one's stored answer."""
         if key is None:
             yield
@@ -310,12 +371,24 @@ class Intake:
         shared = self._same.setdefault(key, _SharedLock())
         shared.users += 1
         try:
-            async with shared.lock:
+            try:
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await shared.lock.acquire()
+            except TimeoutError:
+                raise JournalLate("the same message is still being answered") from None
+            try:
                 yield
+            finally:
+                shared.lock.release()
         finally:
             shared.users -= 1
             if shared.users == 0:
                 del self._same[key]
+
+
+def _to_store(left: Left) -> float:
+    """Seconds that storing an answer may take."""
+    return max(ANSWER_SECONDS, left())
 
 
 def _sender(message: Message) -> str:

@@ -25,6 +25,7 @@ from sqlmodel import Session
 
 from connectors.port import Connector, DeliveryJob, Outcome, OutcomeClass
 from gateway.errors import JournalUnavailable
+from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.circuit import Circuit
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.identifiers import Clock
@@ -110,6 +111,7 @@ class DeliveryRunner:
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
         draw: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -119,6 +121,7 @@ class DeliveryRunner:
         self._wake = wake
         self._clock = clock or Clock()
         self._draw = draw
+        self._budget = budget or MemoryBudget(1 << 62)
         probe = settings.engine.retry.circuit_probe
         self.circuits = {name: Circuit(probe) for name in connectors}
 
@@ -129,10 +132,11 @@ class DeliveryRunner:
     async def run(self, claimed: Claimed) -> None:
         """One attempt, from the claim to the committed outcome."""
         reached("sending", claimed.destination)
-        started = self._clock.now()
-        outcome = await self._attempt(claimed)
-        reached("done", claimed.destination)
-        ended = self._clock.now()
+        async with self._budget.delivery(claimed.destination, sum(d.size for d in claimed.documents)):
+            started = self._clock.now()
+            outcome = await self._attempt(claimed)
+            reached("done", claimed.destination)
+            ended = self._clock.now()
         self._telemetry.attempts.labels(claimed.destination, outcome.outcome.value).inc()
         self._telemetry.attempt_seconds.labels(claimed.destination).observe(ended - started)
         wake = await self._record(claimed, outcome, started, ended)

@@ -5,7 +5,7 @@ Purpose: bytes of base64 text in, content out, with the one repair that is safe 
 Guarantee: content is never guessed. Blanks, line breaks and HL7 escapes of line breaks are not part of
 base64 and are left out; a missing `=` is restored and told (`repaired`); anything else that is not base64
 is refused. Large texts are decoded in slices of at most 1 MB, so that other threads get their turn, and
-without a copy of the text when it holds no blank.
+without a copy of the text (escapes of line breaks apart).
 
 Fails: `BadBase64`.
 Source: RFC 4648 §4; deviations seen in the official samples (spec/hl7-transmission.md §5).
@@ -16,6 +16,7 @@ from __future__ import annotations
 import binascii
 import io
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,12 +49,82 @@ class Decoded:
 def decode(data: bytes | memoryview) -> Decoded:
     """Decode base64 text. Raises `BadBase64`. Empty text gives empty content."""
     view = memoryview(data)
+    if len(view) > SLICE:
+        return decode_pieces(lambda: (view,))
     try:
-        return Decoded(_decode(view), False)
+        content = binascii.a2b_base64(view, strict_mode=True)
+        # `strict_mode` lets too much padding pass after a whole group: the length of the result tells
+        padding = len(view[-2:]) - len(bytes(view[-2:]).rstrip(b"="))
+        if len(content) == len(view) * 3 / 4 - padding:
+            return Decoded(content, False)
     except binascii.Error:
         pass
-    # Something is not plain base64: blanks, missing padding, or an error. This path may copy the text once.
-    text = bytes(view)
+    return _whole(bytes(view))
+
+
+def decode_pieces(pieces: Callable[[], Iterable[bytes | memoryview]]) -> Decoded:
+    """As `decode`, for a text that comes in pieces of any length; `pieces` is called again when the text is not
+    plain base64.
+    """
+    try:
+        return _streamed(pieces())
+    except binascii.Error:
+        # escapes of line breaks, or an error to be named: the one path that needs the whole text
+        return _whole(b"".join(pieces()))
+
+
+def _streamed(pieces: Iterable[bytes | memoryview]) -> Decoded:
+    """Base64 with blanks and missing padding, slice by slice. Raises `binascii.Error` for anything else."""
+    out = io.BytesIO()
+    carry = b""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), SLICE):
+            text = view[start : start + SLICE]
+            if not carry:
+                content = _plain(text)
+                if content is not None:
+                    out.write(content)
+                    continue
+            cleaned = carry + bytes(text).translate(None, _BLANKS)
+            whole = len(cleaned.rstrip(b"=")) & ~3
+            out.write(_unpadded(cleaned[:whole]))
+            carry = cleaned[whole:]
+            if len(carry) > 2 * 4:
+                raise binascii.Error("more padding than a group can have")
+    core = carry.rstrip(b"=")
+    padding, needed = len(carry) - len(core), -len(core) % 4
+    if needed == 3 or padding > needed:
+        raise binascii.Error("wrong length or padding")
+    out.write(_last(core, needed))
+    # BytesIO hands its buffer over without copying it when nobody else uses it.
+    return Decoded(out.getvalue(), padding < needed)
+
+
+def _plain(text: memoryview) -> bytes | None:
+    """Whole groups without padding or blanks, decoded without a copy of the text; None for anything else."""
+    try:
+        content = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        return None
+    return content if len(content) * 4 == len(text) * 3 else None
+
+
+def _unpadded(text: bytes) -> bytes:
+    """Whole groups without padding or blanks. Raises `binascii.Error` for anything else."""
+    content = _plain(memoryview(text))
+    if content is None:
+        raise binascii.Error("not whole groups")
+    return content
+
+
+def _last(core: bytes, padding: int) -> bytes:
+    """The last group, of 0, 2 or 3 characters, and its padding. Raises `binascii.Error`."""
+    return binascii.a2b_base64(core + b"=" * padding, strict_mode=True)
+
+
+def _whole(text: bytes) -> Decoded:
+    """Everything that is not plain base64: repaired, or refused with its reason."""
     if b"\\" in text:
         text = _ESCAPED_BREAKS.sub(b"", text)
     text = text.translate(None, _BLANKS)
@@ -65,28 +136,12 @@ def decode(data: bytes | memoryview) -> Decoded:
         raise BadBase64("length")
     if padding > needed:
         raise BadBase64("character")
+    out = io.BytesIO()
+    whole = core & ~3
     try:
-        content = _decode(memoryview(text + b"=" * (needed - padding) if padding < needed else text))
+        for start in range(0, whole, SLICE):
+            out.write(_unpadded(text[start : min(start + SLICE, whole)]))
+        out.write(_last(text[whole:core], needed))
     except binascii.Error as e:
         raise BadBase64("character") from e
-    return Decoded(content, padding < needed)
-
-
-def _decode(view: memoryview) -> bytes:
-    """Strict decoding in slices. Raises `binascii.Error`."""
-    padding = len(view[-2:]) - len(bytes(view[-2:]).rstrip(b"="))
-    # `strict_mode` lets too much padding pass after a whole group: the length of the result tells.
-    if len(view) <= SLICE:
-        content = binascii.a2b_base64(view, strict_mode=True)
-        if len(content) != len(view) * 3 / 4 - padding:
-            raise binascii.Error("wrong padding")
-        return content
-    out = io.BytesIO()
-    for start in range(0, len(view), SLICE):
-        piece = view[start : start + SLICE]
-        content = binascii.a2b_base64(piece, strict_mode=True)
-        if len(content) != len(piece) * 3 / 4 - (padding if start + SLICE >= len(view) else 0):
-            raise binascii.Error("wrong padding")
-        out.write(content)
-    # BytesIO hands its buffer over without copying it when nobody else uses it.
-    return out.getvalue()
+    return Decoded(out.getvalue(), padding < needed)

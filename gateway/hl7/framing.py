@@ -12,7 +12,8 @@ new frame only when no end block came before it and the next bytes are `MSH`; th
 `dropped`. Any other 0x0B is content.
 
 Fails: `FrameTooLong` when the frame under way passes the limit; the decoder skips the rest of that frame
-and goes on (as it does when its user gives the frame up: `give_up`). Source: MLLP release 1 (HL7 v2 transport specification).
+and goes on (as it does when its user gives the frame up: `give_up`).
+Source: MLLP release 1 (HL7 v2 transport specification).
 """
 
 from __future__ import annotations

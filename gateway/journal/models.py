@@ -17,17 +17,37 @@ from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 
-SCHEMA_VERSION = 1
-"""Stored in `PRAGMA user_version`; a journal of another version is refused."""
+SCHEMA_VERSION = 2
+"""Stored in `PRAGMA user_version`; a journal of another version is refused, but for those of `UPGRADABLE`."""
+UPGRADABLE = frozenset({1})
+"""Versions that lack nothing but tables: they are made at opening."""
 
 
 class Payload(SQLModel, table=True):
-    """Bytes as received. Immutable."""
+    """Bytes as received. Immutable. The content of a big one is empty here: it stands in `PayloadPart`."""
 
     id: int | None = Field(default=None, primary_key=True)
     sha256: str
     size: int
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class PayloadPart(SQLModel, table=True):
+    """A part of a payload that is too big for one commit (docs/decisions/0012). Immutable."""
+
+    __tablename__ = "payload_part"
+
+    payload_id: int = Field(foreign_key="payload.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class PayloadPending(SQLModel, table=True):
+    """A payload whose parts are being written, or that a stop left without its message."""
+
+    __tablename__ = "payload_pending"
+
+    payload_id: int = Field(foreign_key="payload.id", primary_key=True)
 
 
 class Message(SQLModel, table=True):

@@ -11,6 +11,33 @@ SELECT id, sha256, ack, ack_code FROM message WHERE dedup_key = :dedup_key
 -- name: insert_payload
 INSERT INTO payload (sha256, size, content) VALUES (:sha256, :size, :content) RETURNING id
 
+-- A payload too big for one commit: its parts, each in a commit of its own; pending until a message holds it.
+-- name: insert_payload_pending
+INSERT INTO payload_pending (payload_id) VALUES (:payload_id)
+
+-- name: insert_payload_part
+INSERT INTO payload_part (payload_id, position, content) VALUES (:payload_id, :position, :content)
+
+-- name: payload_is_held
+DELETE FROM payload_pending WHERE payload_id = :payload_id
+
+-- name: payload_pending
+SELECT payload_id FROM payload_pending WHERE payload_id = :payload_id
+
+-- name: payloads_pending
+SELECT payload_id FROM payload_pending ORDER BY payload_id
+
+-- name: delete_last_part
+DELETE FROM payload_part
+ WHERE payload_id = :payload_id
+   AND position = (SELECT max(position) FROM payload_part WHERE payload_id = :payload_id)
+
+-- name: delete_payload
+DELETE FROM payload WHERE id = :payload_id
+
+-- name: payload_parts
+SELECT content FROM payload_part WHERE payload_id = :payload_id AND position BETWEEN :first AND :last ORDER BY position
+
 -- name: insert_message
 INSERT INTO message (correlation, payload_id, sha256, size, dedup_key, control_id, sender, message_type, peer, state,
                      findings, routing, received_at)
@@ -29,7 +56,10 @@ UPDATE message
 SELECT id FROM message WHERE state = 'received' ORDER BY id
 
 -- name: message_for_answer
-SELECT m.correlation, m.sha256, p.content FROM message m JOIN payload p ON p.id = m.payload_id WHERE m.id = :message_id
+SELECT m.correlation, p.content,
+       (SELECT content FROM payload_part WHERE payload_id = p.id AND position = 0) AS first_part
+  FROM message m JOIN payload p ON p.id = m.payload_id
+ WHERE m.id = :message_id
 
 -- name: message_payload_id
 SELECT payload_id FROM message WHERE id = :message_id
@@ -47,7 +77,7 @@ VALUES (:message_id, :part, :uid, :set_key, :version, :replaces_uid, :action, :t
 RETURNING id
 
 -- name: document_slice
-SELECT p.content, d.slice_offset, d.slice_length, d.sha256
+SELECT p.content, d.payload_id, d.slice_offset, d.slice_length, d.sha256
   FROM document d JOIN payload p ON p.id = d.payload_id
  WHERE d.id = :document_id
 

@@ -360,8 +360,7 @@ def recover(session: Session, now: float) -> dict[str, int]:
     run(session, "sending_becomes_uncertain", now=now)
     suspended = run(session, "suspended_becomes_ready", now=now).rowcount
     run(session, "free_all_claims")
-    waiting: int = run(session, "count_open_deliveries").scalar_one()
-    return {"uncertain": len(in_hand), "suspended": suspended, "waiting": waiting}
+    return {"uncertain": len(in_hand), "suspended": suspended, "waiting": count_open(session)}
 
 
 def resume_suspended(session: Session, destination: str, now: float, open_for: float) -> int:
@@ -374,6 +373,12 @@ def resume_suspended(session: Session, destination: str, now: float, open_for: f
 def open_destinations(session: Session) -> Sequence[str]:
     """Destinations that have unfinished deliveries."""
     return run(session, "open_destinations").scalars().all()
+
+
+def count_open(session: Session) -> int:
+    """Unfinished deliveries."""
+    number: int = run(session, "count_open_deliveries").scalar_one()
+    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from sqlmodel import Session
 from gateway.cda.versions import KnownDocument
 from gateway.errors import Finding, GatewayBug
 from gateway.exchange.delivery import FINAL, DeliveryState
-from gateway.hl7.base64text import decode
+from gateway.hl7.base64text import decode, decode_pieces
 from gateway.hl7.transmission import Action
+from gateway.journal import payloads
 from gateway.journal.sql import insert, run
 
 # --- messages -----------------------------------------------------------------------------------------------
@@ -53,18 +54,27 @@ class Received:
     ack_code: str | None = None
 
 
-def receive(session: Session, message: NewMessage) -> Received:
+def known(session: Session, message: NewMessage) -> Received | None:
+    """What is known of a message with this `dedup_key`; None when it is new."""
+    if message.dedup_key is None:
+        return None
+    row = run(session, "message_by_dedup_key", dedup_key=message.dedup_key).first()
+    return Received(row.id, False, row.sha256 == message.sha256, row.ack, row.ack_code) if row else None
+
+
+def receive(session: Session, message: NewMessage, payload_id: int | None = None) -> Received:
     """Commit 1 of the ACK path: keep the bytes, before anything else.
 
-    A message whose `dedup_key` is known is not stored again: the answer says what is known of it.
+    A message whose `dedup_key` is known is not stored again: the answer says what is known of it. `payload_id`: the
+    pending payload that holds the bytes already (`journal.payloads`); it stays pending when the message is known.
     """
-    if message.dedup_key is not None:
-        known = run(session, "message_by_dedup_key", dedup_key=message.dedup_key).first()
-        if known is not None:
-            return Received(known.id, False, known.sha256 == message.sha256, known.ack, known.ack_code)
-    payload_id = insert(
-        session, "insert_payload", sha256=message.sha256, size=len(message.raw), content=message.raw
-    )
+    already = known(session, message)
+    if already is not None:
+        return already
+    if payload_id is None:
+        payload_id = payloads.add(session, message.sha256, message.raw)
+    else:
+        payloads.hold(session, payload_id)
     message_id = insert(
         session,
         "insert_message",
@@ -128,14 +138,14 @@ class Unanswered:
     """A message to answer after a restart."""
 
     correlation: str
-    sha256: str
-    raw: bytes
+    head: bytes
+    """Its bytes as received, the first `payloads.PART` of a big one: all that an ACK needs."""
 
 
-def message_bytes(session: Session, message_id: int) -> Unanswered:
-    """A message's bytes as received."""
+def unanswered_message(session: Session, message_id: int) -> Unanswered:
+    """What an answer to a message needs of it."""
     row = run(session, "message_for_answer", message_id=message_id).one()
-    return Unanswered(row.correlation, row.sha256, row.content)
+    return Unanswered(row.correlation, row.content or row.first_part)
 
 
 def payload_of(session: Session, message_id: int) -> int:
@@ -202,7 +212,11 @@ def document_bytes(session: Session, document_id: int) -> bytes:
     Raises `GatewayBug` when they no longer match the SHA-256 that was accepted (damaged storage).
     """
     row = run(session, "document_slice", document_id=document_id).one()
-    content = decode(memoryview(row.content)[row.slice_offset : row.slice_offset + row.slice_length]).content
+    offset, length = row.slice_offset, row.slice_length
+    if row.content:
+        content = decode(memoryview(row.content)[offset : offset + length]).content
+    else:
+        content = decode_pieces(lambda: payloads.slices(session, row.payload_id, offset, length)).content
     if hashlib.sha256(content).hexdigest() != row.sha256:
         raise GatewayBug(f"document {document_id}: the stored bytes do not match their SHA-256")
     return content

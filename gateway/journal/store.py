@@ -8,7 +8,9 @@ raises leaves nothing behind and does not disturb the others of its commit. One 
 exclusive lock on `<journal>.lock`).
 
 Fails: `JournalUnavailable` when the commit itself fails (disk full, file locked, journal closed): then none
-of the operations of that commit happened. `ConfigurationFault` at opening (lock held, other schema version).
+of the operations of that commit happened. `JournalLate` when a write that has only so much time is still waiting
+(for the file, for the disk, behind others): it is withdrawn and will not happen.
+`ConfigurationFault` at opening (lock held, other schema version).
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
 import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +37,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlmodel import Session, SQLModel, create_engine
 
-from gateway.errors import ConfigurationFault, JournalUnavailable
-from gateway.journal.models import SCHEMA_VERSION
+from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
+from gateway.journal.models import SCHEMA_VERSION, UPGRADABLE
 from gateway.settings import JournalSettings
 
 T = TypeVar("T")
@@ -44,11 +49,23 @@ MAX_GROUP = 64
 READERS = 4
 
 
+MAX_WAITING = 2_000
+"""Writes that wait for the writer: more are refused at once (a connection and a delivery have one each)."""
+
+
+class _State(Enum):
+    WAITING = auto()
+    COMMITTING = auto()
+    """Its commit was given to the disk: it can no longer be withdrawn."""
+    WITHDRAWN = auto()
+
+
 @dataclass(slots=True)
 class _Job:
-    operation: Callable[[Session], Any]
+    operation: Callable[[Session], Any] | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    state: _State = _State.WAITING
 
 
 class Journal:
@@ -59,6 +76,8 @@ class Journal:
         self._settings = settings
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._states = threading.Lock()
+        self._busy_since: float | None = None
         self._lock_fd = _exclusive_lock(path)
         self._write_engine = self._engine(StaticPool)
         self._read_engine = self._engine(QueuePool, pool_size=READERS, max_overflow=0)
@@ -73,26 +92,51 @@ class Journal:
         settings = settings or JournalSettings()
         return await asyncio.to_thread(cls, path, settings)
 
-    async def write(self, operation: Callable[[Session], T]) -> T:
+    async def write(
+        self, operation: Callable[[Session], T], within: float | None = None, *, leave: bool = False
+    ) -> T:
         """Run `operation(session)` in the writer thread; return its result once committed and fsync'd.
 
-        Raises what the operation raises, or `JournalUnavailable`.
+        Raises what the operation raises, or `JournalUnavailable`. `within`: seconds after which it is withdrawn if its
+        commit has not begun (`JournalLate`: it did not happen and will not). A commit that has begun is waited for,
+        for its outcome must be known; with `leave` it is left to itself (`JournalLate`: it may happen).
         """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
+        if self._queue.qsize() >= MAX_WAITING:
+            raise JournalLate("too many writes wait")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(operation, future, loop))
+        job = _Job(operation, future, loop)
+        self._queue.put(job)
+        if within is not None and within < math.inf:
+            done, _waiting = await asyncio.wait((future,), timeout=max(0.0, within))
+            if not done and (self._withdraw(job) or leave):
+                future.add_done_callback(lambda f: f.cancelled() or f.exception())
+                raise JournalLate("no commit in time")
         # shielded: a caller that is cancelled must not make the commit's result fail
         return await asyncio.shield(future)
 
-    async def read(self, operation: Callable[[Session], T]) -> T:
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the writer began the commit that it is at; 0 when it waits for work."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    async def read(self, operation: Callable[[Session], T], within: float | None = None) -> T:
         """Run a read-only `operation(session)` beside the writer; sees everything committed before the
-        call.
+        call. `JournalLate` after `within` seconds.
         """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
+        if within is None or within == math.inf:
+            return await reading
+        try:
+            async with asyncio.timeout(max(0.0, within)):
+                return await reading
+        except TimeoutError:
+            raise JournalLate("no answer in time") from None
 
     async def close(self) -> None:
         """Finish the writes under way, checkpoint, release the lock."""
@@ -141,7 +185,7 @@ class Journal:
                 version = c.exec_driver_sql("PRAGMA user_version").scalar_one()
                 empty = c.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0
                 c.rollback()
-            if version not in (0, SCHEMA_VERSION) or (version == 0 and not empty):
+            if version not in (0, SCHEMA_VERSION, *UPGRADABLE) or (version == 0 and not empty):
                 raise ConfigurationFault(
                     f"{self.path.name}: schema version {version}, this gateway needs {SCHEMA_VERSION}"
                 )
@@ -176,21 +220,51 @@ class Journal:
                 except queue.Empty:
                     break
             if group:
-                self._commit(group)
+                self._busy_since = time.monotonic()
+                self._settle_all(self._commit(group))
+                self._busy_since = None
 
-    def _commit(self, group: list[_Job]) -> None:
-        done: list[tuple[_Job, Any, BaseException | None]] = []
-        try:
-            with Session(self._write_engine, autoflush=False, expire_on_commit=False) as session:
-                session.execute(text("SELECT 1"))  # opens the transaction (BEGIN IMMEDIATE)
-                for job in group:
-                    done.append((job, *_apply(session, job.operation)))
-                session.commit()
-        except Exception as e:
-            # whatever it is, nobody may be left waiting and the thread must go on
-            log.error("journal commit failed: %s", type(e).__name__)
-            fault = JournalUnavailable(f"the journal could not commit ({type(e).__name__})")
-            done = [(job, None, fault) for job in group]
+    def _withdraw(self, job: _Job) -> bool:
+        """Make sure that a job will not happen; False when it is too late for that."""
+        with self._states:
+            if job.state is not _State.WAITING:
+                return False
+            job.state = _State.WITHDRAWN
+            job.operation = None  # it may hold a document
+            return True
+
+    def _commit(self, group: list[_Job]) -> list[tuple[_Job, Any, BaseException | None]]:
+        """One commit of what was not withdrawn; what each job came to."""
+        while True:
+            done: list[tuple[_Job, Any, BaseException | None]] = []
+            try:
+                with Session(self._write_engine, autoflush=False, expire_on_commit=False) as session:
+                    session.execute(text("SELECT 1"))  # opens the transaction (BEGIN IMMEDIATE)
+                    for job in group:
+                        operation = job.operation
+                        if operation is not None:
+                            done.append((job, *_apply(session, operation)))
+                    if not self._committing([job for job, _result, _error in done]):
+                        continue  # one was withdrawn after it was applied: all again, without it
+                    session.commit()
+                    return done
+            except Exception as e:
+                # whatever it is, nobody may be left waiting and the thread must go on
+                log.error("journal commit failed: %s", type(e).__name__)
+                fault = JournalUnavailable(f"the journal could not commit ({type(e).__name__})")
+                return [(job, None, fault) for job in group]
+
+    def _committing(self, jobs: list[_Job]) -> bool:
+        """Pass the point of no withdrawal; False when one of them was withdrawn before it."""
+        with self._states:
+            if any(job.state is _State.WITHDRAWN for job in jobs):
+                return False
+            for job in jobs:
+                job.state = _State.COMMITTING
+            return True
+
+    def _settle_all(self, done: list[tuple[_Job, Any, BaseException | None]]) -> None:
+        """Give the results back to those who wait."""
         loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
         for item in done:
             loops.setdefault(item[0].loop, []).append(item)
@@ -227,7 +301,7 @@ def _apply(session: Session, operation: Callable[[Session], Any]) -> tuple[Any, 
 
 def _settle(items: list[tuple[_Job, Any, BaseException | None]]) -> None:
     for job, result, error in items:
-        if job.future.cancelled():
+        if job.future.cancelled() or job.state is _State.WITHDRAWN:
             continue
         if error is None:
             job.future.set_result(result)

@@ -62,10 +62,10 @@ def second_commit_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The bytes are committed, then the disk is full."""
     real, calls = Journal.write, iter(range(1000))
 
-    async def write(self: Journal, operation: object) -> object:
+    async def write(self: Journal, operation: object, *args: object, **kwargs: object) -> object:
         if next(calls) == 1:
             raise JournalUnavailable("disk full")
-        return await real(self, operation)  # type: ignore[arg-type]
+        return await real(self, operation, *args, **kwargs)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "write", write)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigurationFault, MessageUnreadable
+from gateway.exchange.budget import MemoryBudget, Pool
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.framing import encode
 from gateway.hl7.message import Message
@@ -46,6 +47,10 @@ def too_long(head: bytes) -> bytes | None:
     return b"TOO LONG:" + head[:20] if head.startswith(b"MSH") else None
 
 
+def no_room(head: bytes) -> bytes | None:
+    return b"NO ROOM:" + head[:20] if head.startswith(b"MSH") else None
+
+
 class Serving:
     def __init__(self, listener: Listener, echo: Echo, telemetry: Telemetry) -> None:
         self.listener, self.echo, self.telemetry = listener, echo, telemetry
@@ -65,7 +70,9 @@ class Serving:
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[Serving]:
     echo, telemetry = Echo(), Telemetry()
-    listener = Listener(ListenerSettings(port=0, **limits), Path(), echo, too_long, telemetry)
+    settings = ListenerSettings(port=0, **limits)
+    room = MemoryBudget(settings.memory_budget_bytes).receiving
+    listener = Listener(settings, Path(), echo, too_long, telemetry, no_room, room)
     await listener.start()
     try:
         yield Serving(listener, echo, telemetry)
@@ -246,7 +253,8 @@ async def test_drain_answers_what_is_under_way_and_closes_the_idle() -> None:
 
 async def test_a_port_in_use_is_a_configuration_fault() -> None:
     async with serving() as s:
-        other = Listener(ListenerSettings(port=s.listener.port), Path(), s.echo, too_long, s.telemetry)
+        settings = ListenerSettings(port=s.listener.port)
+        other = Listener(settings, Path(), s.echo, too_long, s.telemetry, no_room, Pool(0))
         with pytest.raises(ConfigurationFault):
             await other.start()
 

@@ -1,0 +1,81 @@
+"""Commit 1 of the ACK path: the bytes of a message, on stable storage before anything else is done with them.
+
+Purpose: a small message is one operation; a big one is written in parts, so that others' commits come in between
+(docs/decisions/0012).
+
+Guarantee: when `receive` returns, the bytes are stored and held by the message's row, or the message was known. What
+was written of a message that did not come so far is removed, at the next start at the latest.
+Fails: `JournalUnavailable`; then the message was not received, or its row has no answer and holds nothing back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from gateway.errors import JournalUnavailable
+from gateway.journal import payloads, records
+from gateway.journal.records import NewMessage, Received
+from gateway.journal.store import Journal
+
+log = logging.getLogger("gateway.exchange")
+
+WHOLE = 2 * payloads.PART
+"""Bytes up to which a message is one operation of the journal."""
+
+_removals: set[asyncio.Task[None]] = set()
+"""Under way (a task that nobody holds may vanish)."""
+
+
+async def receive(journal: Journal, new: NewMessage, left: Callable[[], float]) -> Received:
+    """Keep the bytes of `new` unless it is known. `left`: seconds until the ACK is due."""
+    if len(new.raw) <= WHOLE:
+        return await journal.write(lambda s: records.receive(s, new), left(), leave=True)
+    known = await journal.read(lambda s: records.known(s, new), left())
+    if known is not None:
+        return known
+    payload_id = await journal.write(
+        lambda s: payloads.begin(s, new.sha256, len(new.raw)), left(), leave=True
+    )
+    held = False
+    try:
+        view = memoryview(new.raw)
+        for position, start in enumerate(range(0, len(view), payloads.PART)):
+            part = view[start : start + payloads.PART]
+            await journal.write(
+                partial(payloads.add_part, payload_id=payload_id, position=position, content=part),
+                left(),
+                leave=True,
+            )
+        received = await journal.write(lambda s: records.receive(s, new, payload_id), left(), leave=True)
+        held = received.new
+    finally:
+        if not held:
+            # beside the answer: whatever is left of it after a stop is removed at the next start
+            _begin_removal(journal, payload_id)
+    return received
+
+
+def _begin_removal(journal: Journal, payload_id: int) -> None:
+    task = asyncio.create_task(_remove(journal, payload_id), name=f"remove-payload-{payload_id}")
+    _removals.add(task)
+    task.add_done_callback(_removals.discard)
+
+
+async def _remove(journal: Journal, payload_id: int) -> None:
+    try:
+        while await journal.write(partial(payloads.remove_some, payload_id=payload_id)):
+            pass
+    except JournalUnavailable:
+        log.warning("what was written of a message that was not accepted is removed at the next start")
+
+
+async def remove_pending(journal: Journal) -> int:
+    """At start-up: remove the payloads that a stop left without their message. How many there were."""
+    left = await journal.read(payloads.pending)
+    for payload_id in left:
+        while await journal.write(partial(payloads.remove_some, payload_id=payload_id)):
+            pass
+    return len(left)
