@@ -48,6 +48,8 @@ def _watch() -> None:
             for thread, frame in sys._current_frames().items():
                 if thread != threading.get_ident():
                     where = traceback.extract_stack(frame)[-4:]
+                    if where[-1].name == "_worker" or where[-1].name == "_run":
+                        continue  # waits for work
                     print(
                         "   ",
                         " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in where),

@@ -195,7 +195,9 @@ def _related(element: etree._Element) -> RelatedDocument:
 def _body(component: etree._Element | None) -> CdaBody:
     payload = child(component, "nonXMLBody", "text")
     if child(component, "nonXMLBody") is not None:
-        length = 0 if payload is None else sum(map(len, cast("Iterator[str]", payload.itertext())))
+        # counted by XPath, which lets other threads run and copies nothing into Python (67 MB: 35 ms of everybody);
+        # an evaluator of its own: a shared one would be locked meanwhile
+        length = 0 if payload is None else int(cast(float, payload.xpath("string-length(.)")))
         return CdaBody(
             "nonXML",
             attribute(payload, "mediaType"),

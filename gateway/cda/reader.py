@@ -37,6 +37,7 @@ WRAPPERS = frozenset(
 
 SMALLEST_ELEMENT = 4
 """`<a/>`: a document shorter than this times the element limit cannot break that limit."""
+_COUNTED = 1 << 22
 
 UTF8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 SINGLE_BYTE = frozenset(
@@ -90,7 +91,7 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         findings.add("CDA-NOT-XML", place)
     elif (
         len(content) > limits.max_elements * SMALLEST_ELEMENT
-        and content.count(b"<") > 2 * limits.max_elements
+        and _count(content, b"<") > 2 * limits.max_elements
     ):
         # before parsing: a tree of a million elements would cost hundreds of megabytes only to be refused
         findings.add("CDA-ELEMENTS", place, limit=limits.max_elements)
@@ -119,6 +120,11 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
     if findings.rejects:
         return refused
     return _unwrap(root, findings, place)
+
+
+def _count(content: bytes, mark: bytes) -> int:
+    """How many times a byte occurs, in slices: 67 MB in one go would hold all other threads for 20 ms."""
+    return sum(content.count(mark, start, start + _COUNTED) for start in range(0, len(content), _COUNTED))
 
 
 def _starts_like_xml(content: bytes) -> bool:

@@ -141,7 +141,9 @@ class Segment:
         start, end = fields[field]
         if start == end:
             return 0
-        return self._wire.raw.count(self._wire.separators.repetition, start, end) + 1
+        raw, separator = self._wire.raw, self._wire.separators.repetition
+        # counting takes five times as long as finding, and a document of 89 MB has none
+        return 1 if raw.find(separator, start, end) < 0 else raw.count(separator, start, end) + 1
 
     def _repetition(self, field: int, rep: int) -> tuple[int, int] | None:
         """Bounds of a repetition. For the first one the end is that of the field: `_piece` stops at the
