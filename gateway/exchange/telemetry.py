@@ -41,7 +41,10 @@ class Telemetry:
             "segur_frames_unreadable_total", "Frames without a readable MSH", registry=r
         )
         self.overloads = Counter(
-            "segur_overloads_total", "Messages answered AR because of an overload, by rule", ["rule"], registry=r
+            "segur_overloads_total",
+            "Messages answered AR because of an overload, by rule",
+            ["rule"],
+            registry=r,
         )
         self.memory = Gauge(
             "segur_memory_reserved_bytes", "Memory budget taken, by share", ["share"], registry=r
