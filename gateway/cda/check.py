@@ -27,6 +27,7 @@ from gateway.cda.package.reports import SchematronInput
 from gateway.cda.package.xsd import XsdLayer
 from gateway.cda.reader import CdaLimits, read
 from gateway.cda.rules import check_header
+from gateway.cda.valuesets import ValueSets
 from gateway.errors import Place
 from gateway.hl7.base64text import BadBase64, decode
 from gateway.hl7.transmission import Action, DocumentPart, Transmission
@@ -89,6 +90,7 @@ def check_documents(
     book: RuleBook,
     limits: CdaLimits | None = None,
     layers: OfficialLayers | None = None,
+    sets: ValueSets | None = None,
 ) -> CdaCheck:
     """Read and check every document of `transmission`; `raw` is the message whose parts' offsets it holds."""
     findings = Findings(book)
@@ -98,7 +100,7 @@ def check_documents(
     documents: list[Document] = []
     places: list[Place] = []
     for index, part in enumerate(transmission.parts):
-        document = _check_one(transmission, index, raw, limits or CdaLimits(), layers, findings, inputs)
+        document = _check_one(transmission, index, raw, limits or CdaLimits(), layers, sets, findings, inputs)
         if document is not None:
             documents.append(document)
             places.append(document_place(part))
@@ -117,12 +119,14 @@ def check_content(
     dmp: bool = False,
     processing: str | None = None,
     limits: CdaLimits | None = None,
+    sets: ValueSets | None = None,
     part: int = 0,
 ) -> ContentCheck:
     """Read and check one CDA, without any message: `content` are its exact bytes.
 
-    `dmp`: the DMP is a destination. `processing`: MSH-11 (P, T, D); None: rules on it are not judged. `part`: the
-    index that the document takes. All findings stand at `place`.
+    `dmp`: the DMP is a destination. `processing`: MSH-11 (P, T, D); None: rules on it are not judged. `sets`:
+    the value sets in force; None: the shipped ones. `part`: the index that the document takes. All findings stand at
+    `place`.
     """
     result = read(content, book, place, limits)
     root = result.clinical_document
@@ -131,7 +135,9 @@ def check_content(
     header = read_header(
         root, self_presenting=result.self_presenting, has_stylesheet_pi=result.has_stylesheet_pi
     )
-    check_header(root, header, result.findings, place, action=action, dmp=dmp, processing=processing)
+    check_header(
+        root, header, result.findings, place, action=action, dmp=dmp, processing=processing, sets=sets
+    )
     if action is not Action.DELETE:
         check_once(root, result.findings, place)
     document = Document(header, content, hashlib.sha256(content).hexdigest(), part)
@@ -144,6 +150,7 @@ def _check_one(
     raw: bytes,
     limits: CdaLimits,
     layers: OfficialLayers,
+    sets: ValueSets | None,
     findings: Findings,
     inputs: list[SchematronInput],
 ) -> Document | None:
@@ -170,6 +177,7 @@ def _check_one(
         dmp=transmission.flags.dest_dmp,
         processing=transmission.processing_id,
         limits=limits,
+        sets=sets,
         part=index,
     )
     findings.extend(checked.findings)

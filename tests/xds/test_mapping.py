@@ -207,7 +207,7 @@ def test_sender_that_names_nobody_is_no_author() -> None:
 
 
 def test_tables_can_be_replaced_file_by_file(tmp_path: Path) -> None:
-    (tmp_path / "type_dmp.tsv").write_text("# table: x\n# date: 2030-01-01\ntype\n11502-2\n")
+    (tmp_path / "type_dmp.tsv").write_text("# table: x\n# date: 2030-01-01\ncode\n11502-2\n")
     tables = load_tables(tmp_path)
     assert tables.types_dmp == {"11502-2"}
     assert tables.versions["type_dmp.tsv"] == "2030-01-01"
