@@ -20,6 +20,7 @@ from pathlib import Path
 from gateway.cda.package.folder import Package
 from gateway.cda.package.reports import Family
 from gateway.cda.package.xsd import XsdLayer
+from gateway.cda.valuesets import ValueSets, load_value_sets
 from gateway.errors import ConfigurationFault, Severity
 from gateway.exchange.checking import Checker
 from gateway.rules import RuleBook
@@ -57,9 +58,13 @@ def wanted_families(settings: Settings, book: RuleBook) -> tuple[Family, ...]:
 
 def problems_of(settings: Settings, base_dir: Path, book: RuleBook) -> list[str]:
     """What keeps the layers that `settings` ask for from being opened; no worker is started."""
-    if settings.cda.package is None:
-        return []
     found = []
+    try:
+        _value_sets(settings, base_dir)
+    except ConfigurationFault as e:
+        found.append(str(e))
+    if settings.cda.package is None:
+        return found
     try:
         package = Package.open(base_dir / settings.cda.package)
         if settings.cda.xsd:
@@ -71,11 +76,16 @@ def problems_of(settings: Settings, base_dir: Path, book: RuleBook) -> list[str]
     return found
 
 
+def _value_sets(settings: Settings, base_dir: Path) -> ValueSets:
+    return load_value_sets(base_dir / settings.cda.tables if settings.cda.tables else None)
+
+
 @asynccontextmanager
 async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> AsyncIterator[Layers]:
     """The layers that `settings` ask for, until the end of the block."""
+    sets = _value_sets(settings, base_dir)
     if settings.cda.package is None:
-        yield Layers(Checker(book))
+        yield Layers(Checker(book, sets=sets))
         return
     package = await asyncio.to_thread(Package.open, base_dir / settings.cda.package)
     # compiled in this thread, the loop's: the first small message must not wait for it
@@ -83,7 +93,7 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     families = wanted_families(settings, book)
     log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
     if not families:
-        yield Layers(Checker(book, xsd), package)
+        yield Layers(Checker(book, xsd, sets=sets), package)
         return
     cda = settings.cda
     limits = Limits(
@@ -96,6 +106,6 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     pool = SchematronPool(package, families, limits)
     await pool.start()
     try:
-        yield Layers(Checker(book, xsd, pool), package, pool)
+        yield Layers(Checker(book, xsd, pool, sets), package, pool)
     finally:
         await pool.stop()

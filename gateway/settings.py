@@ -141,7 +141,13 @@ class VersionSettings(Table):
 
 
 class CdaSettings(Table):
-    """The official CDA package (XSD, schematrons, value sets): used when its folder is given, never needed."""
+    """Value sets of our own rules, and the official CDA package (XSD, schematrons, value sets): used when its folder
+    is given, never needed."""
+
+    tables: Path | None = None
+    """Folder whose files replace the shipped value sets of our own rules (`type.tsv` for JDV_J07, `type_dmp.tsv` for
+    JDV_J66, `facility.tsv`, `practice.tsv`, `author_specialty.tsv`, `gender.tsv`, `encounter.tsv`,
+    `participation.tsv`); a file that is not there is the shipped one."""
 
     package: Path | None = None
     """Folder with `infrastructure/cda/CDA_extended.xsd`, `schematrons/` and `jeuxDeValeurs/`; only read.

@@ -197,12 +197,10 @@ def _shareable(
     place: Place | None,
     findings: Findings,
 ) -> None:
-    """What the DMP accepts to hold."""
+    """What the DMP accepts to hold (JDV_J66 is a rule of the document: CDA-H09-J66)."""
     header = document.header
     if len(header.title) > MAX_TITLE:
         findings.add("DMP-TITLE", place, document=number)
-    if header.code is not None and header.code.code not in tables.types_dmp:
-        findings.add("DMP-TYPE", place, document=number)
     event = header.principal_event
     organisation = event.performer_organisation if event else None
     industry = organisation.industry if organisation else None

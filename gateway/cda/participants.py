@@ -32,11 +32,7 @@ def check_people(root: etree._Element, header: CdaHeader, faults: Faults, sets: 
     for author, element in zip(header.authors, childs(root, "author"), strict=True):
         _author(author, element, faults, sets)
     owner = header.custodian
-    if (
-        owner is None
-        or not any(i.root in (STRUCTURES, PATIENT_DOCUMENTS) and i.extension for i in owner.ids)
-        or sum(1 for _ in childs(root, "custodian")) != 1
-    ):
+    if owner is None or not any(i.root in (STRUCTURES, PATIENT_DOCUMENTS) and i.extension for i in owner.ids):
         faults.add("CDA-H21", child(root, "custodian"))
     signer = header.legal_authenticator
     at = child(root, "legalAuthenticator")

@@ -24,6 +24,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from gateway.cda.check import CdaCheck, OfficialLayers, check_content, check_documents
 from gateway.cda.package.reports import DocumentReport, SchematronInput, findings_of
 from gateway.cda.package.xsd import XsdLayer
+from gateway.cda.valuesets import ValueSets, load_value_sets
 from gateway.errors import Finding, Place, Severity
 from gateway.hl7.message import Message
 from gateway.hl7.profile import Reading, read_transmission
@@ -100,11 +101,17 @@ class Checker:
     """The checks of one gateway. One per process; safe to use from several tasks."""
 
     def __init__(
-        self, book: RuleBook, xsd: XsdLayer | None = None, schematron: Schematron | None = None
+        self,
+        book: RuleBook,
+        xsd: XsdLayer | None = None,
+        schematron: Schematron | None = None,
+        sets: ValueSets | None = None,
     ) -> None:
-        """`xsd`, `schematron`: the layers of the official package; None: not configured."""
+        """`xsd`, `schematron`: the layers of the official package; None: not configured. `sets`: the value sets of
+        our own rules; None: the shipped ones."""
         self.book = book
         self._official = (xsd, schematron)
+        self._sets = sets or load_value_sets()
         if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
             xsd = None
         self._schematron = schematron
@@ -112,7 +119,7 @@ class Checker:
 
     def with_book(self, book: RuleBook) -> Checker:
         """The same layers under other severities."""
-        return Checker(book, *self._official)
+        return Checker(book, *self._official, self._sets)
 
     @property
     def has_xsd(self) -> bool:
@@ -139,7 +146,9 @@ class Checker:
         self, content: bytes, action: Action, dmp: bool = False, processing: str | None = None
     ) -> Checked:
         """`check_document` without the layers that need a worker."""
-        checked = check_content(content, self.book, DOCUMENT, action=action, dmp=dmp, processing=processing)
+        checked = check_content(
+            content, self.book, DOCUMENT, action=action, dmp=dmp, processing=processing, sets=self._sets
+        )
         findings, documents = checked.findings, (checked.document,) if checked.document else ()
         if checked.document and action is Action.REPLACE and checked.document.header.replaced_id is None:
             findings.add("CDA-V03-RPLC", DOCUMENT)
@@ -163,7 +172,7 @@ class Checker:
         if reading.transmission is None:
             return Checked(None, None, findings, self._states(profile, Layer.NOT_RUN))
         transmission = reading.transmission
-        cda = check_documents(transmission, raw, self.book, layers=self._layers)
+        cda = check_documents(transmission, raw, self.book, layers=self._layers, sets=self._sets)
         findings.extend(cda.findings)
         rules = verdict_of(f for f in cda.findings if f.rule != XSD_RULE)
         states = self._states(profile, rules, cda, transmission.action, len(transmission.parts))

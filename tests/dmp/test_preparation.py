@@ -104,7 +104,6 @@ REFUSED: list[tuple[str, Transmission | None, dict[str, Any]]] = [
     ("DMP-REPLACED", samples.transmission(Action.REPLACE), {}),
     ("DMP-AUTHOR", None, {"authors": (replace(HEADER.authors[0], organisation=OTHER_HOSPITAL),)}),
     ("DMP-TITLE", None, {"title": "x" * 129}),
-    ("DMP-TYPE", None, {"code": Code("29274-8", "Mesure", samples.LOINC)}),
     ("DMP-CONFIDENTIALITY", None, {"confidentiality": Code("R", "", "2.16.840.1.113883.5.25")}),
     ("DMP-METADATA", None, {"facility": None}),
     ("DMP-METADATA", None, {"template_ids": ()}),
@@ -129,7 +128,7 @@ def test_each_rule_refuses_in_production(
     [
         r
         for r in REFUSED
-        if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-TYPE", "DMP-CONFIDENTIALITY", "DMP-SECRET")
+        if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-CONFIDENTIALITY", "DMP-SECRET")
     ],
 )
 def test_interop_warns_and_plans(rule: str, sent: Transmission | None, changes: dict[str, Any]) -> None:

@@ -207,10 +207,10 @@ def test_sender_that_names_nobody_is_no_author() -> None:
 
 
 def test_tables_can_be_replaced_file_by_file(tmp_path: Path) -> None:
-    (tmp_path / "type_dmp.tsv").write_text("# table: x\n# date: 2030-01-01\ncode\n11502-2\n")
+    (tmp_path / "type.tsv").write_text("# table: x\n# date: 2030-01-01\ncode\tlabel\n11502-2\tBio\n")
     tables = load_tables(tmp_path)
-    assert tables.types_dmp == {"11502-2"}
-    assert tables.versions["type_dmp.tsv"] == "2030-01-01"
+    assert tables.type_labels == {"11502-2": "Bio"}
+    assert tables.versions["type.tsv"] == "2030-01-01"
     assert tables.class_by_type["11502-2"].code == "10"
 
 
