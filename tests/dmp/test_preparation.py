@@ -125,11 +125,7 @@ def test_each_rule_refuses_in_production(
 
 @pytest.mark.parametrize(
     ("rule", "sent", "changes"),
-    [
-        r
-        for r in REFUSED
-        if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-CONFIDENTIALITY", "DMP-SECRET")
-    ],
+    [r for r in REFUSED if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-CONFIDENTIALITY", "DMP-SECRET")],
 )
 def test_interop_warns_and_plans(rule: str, sent: Transmission | None, changes: dict[str, Any]) -> None:
     findings, planned = run(sent, samples.document(b"<x/>", **changes), preset="interop")
