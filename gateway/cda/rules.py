@@ -195,7 +195,7 @@ def _type(root: etree._Element, header: CdaHeader, faults: Faults, dmp: bool, se
     if kind.system not in (LOINC, TRE_A05):
         faults.add("CDA-H09-SYSTEM", at)
     edition = sets.editions["type.tsv"]
-    if kind.code not in sets.types:
+    if kind.code not in sets.types and kind.code not in sets.types_dmp:
         faults.add("CDA-H09-J07", at, edition=edition)
     elif dmp and kind.code not in sets.types_dmp:
         faults.add("CDA-H09-J66", at, edition=sets.editions["type_dmp.tsv"])

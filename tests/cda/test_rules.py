@@ -171,6 +171,7 @@ TOLERATED = frozenset(
         "CDA-B01-OLD",
         "CDA-B02",
         "CDA-B03-PADDING",
+        "CDA-B04-EMPTY",
         "CDA-B05",
         "CDA-B06",
         "CDA-B10-EMPTY",

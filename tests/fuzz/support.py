@@ -40,7 +40,7 @@ _TABLES = tuple(
 BOOKS = {preset: load_rulebook(_TABLES, preset) for preset in ("production", "interop")}
 CHECKERS = {preset: Checker(book) for preset, book in BOOKS.items()}
 
-PDF = b"%PDF-1.4 essai"
+PDF = b"%PDF-1.4\n1 0 obj essai\n%%EOF\n"
 N1 = build.cda_n1(payload=PDF)
 N1_V2 = build.cda_n1(
     uid=f"{build.DOCUMENT_ROOT}.1.2", version=2, replaces=f"{build.DOCUMENT_ROOT}.1.1", payload=PDF
