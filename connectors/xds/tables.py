@@ -35,6 +35,8 @@ class Tables:
     """templateId root of a structured document (N3) to formatCode."""
     format_by_media: Mapping[str, XdsCode]
     """Media type of an unstructured document (N1), lower case, to formatCode."""
+    types_dmp: frozenset[str]
+    """Document types that the DMP accepts (JDV_J66)."""
     type_labels: Mapping[str, str]
     facility: Mapping[str, XdsCode]
     practice: Mapping[str, XdsCode]
@@ -69,6 +71,7 @@ def load_tables(folder: Path | None = None) -> Tables:
         class_by_type=coded("class_by_type.tsv", "type", "class"),
         format_by_template=coded("format_by_template.tsv", "template", "format"),
         format_by_media=coded("format_by_media.tsv", "media", "format"),
+        types_dmp=frozenset(r["code"] for r in rows("type_dmp.tsv", "code")),
         type_labels={r["code"]: r["label"] for r in rows("type.tsv", "code", "label")},
         facility=values(rows("facility.tsv", "code", "system", "label")),
         practice=values(practice),
