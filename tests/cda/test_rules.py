@@ -71,9 +71,7 @@ BROKEN = {
     "CDA-H19": swap(N1, "<birthplace>", '<raceCode code="x"/><birthplace>'),
     "CDA-H20": cda_n1(authors=()),
     "CDA-H20-AUTHOR": cut(N1, f'<id root="1.2.250.1.71.4.2.1" extension="{AUTHOR.id}"/>', ">"),
-    "CDA-H20-NAME": swap(
-        N1, f"<family>{AUTHOR.family}</family></name></assignedPerson>", "</name></assignedPerson>", 1
-    ),
+    "CDA-H20-NAME": swap(N1, f"<family>{AUTHOR.family}</family>", "", 1),
     "CDA-H20-DEVICE": swap(
         cut(N1, "<assignedPerson>", "</assignedPerson>"),
         "<representedOrganization>",
