@@ -254,7 +254,7 @@ bad(
     "null-n1",
     "Niveau 1 : text en nullFlavor",
     n1_with('<text mediaType="application/pdf"', '<text nullFlavor="UNK" mediaType="application/pdf"'),
-    f"CDA-B00 {HERE} 207/906",
+    f"CDA-B01 {HERE} 207/906",
 )
 bad(
     "corps",
