@@ -296,8 +296,8 @@ bad(
     "connecteurs",
     "dmp-type",
     "Type de document que le DMP ne prend pas",
-    lambda g: g.send(g.n1(type_code="52521-2", type_label="Directives anticipées")),
-    "DMP-TYPE OBX^1 103",
+    lambda g: g.send(g.n1(type_code="29274-8", type_label="Mesure de signes vitaux")),
+    "CDA-H09-J66 OBX^1^5 103",
 )
 bad(
     "connecteurs",

@@ -244,6 +244,27 @@ bad(
 )
 bad(
     "corps",
+    "telecom",
+    "telecom sans schéma connu",
+    content(lambda g: swap(g.n1(), '<telecom nullFlavor="UNK"/>', '<telecom value="0102030405"/>')),
+    f"CDA-H27 {HERE} 207/906",
+)
+bad(
+    "corps",
+    "unknown-type",
+    "Type de document hors JDV_J07",
+    lambda g: g.send(g.n1(type_code="52521-2", type_label="Directives anticipées")),
+    f"CDA-H09-J07 {HERE} 103",
+)
+bad(
+    "corps",
+    "not-a-pdf",
+    "Niveau 1 : le contenu annoncé PDF n'en est pas un",
+    content(lambda g: g.n1(payload=b"GIF89a" + b"x" * 2000)),
+    f"CDA-B04 {HERE} 207/906",
+)
+bad(
+    "corps",
     "empty-n1",
     "Niveau 1 sans contenu",
     content(lambda g: g.n1(payload=b"")),
@@ -295,5 +316,5 @@ bad(
     "n3-copy-not-a-pdf",
     "Niveau 3 : copie PDF illisible, par MSSanté",
     lambda g: g.send(g.n3(pdf_copy=b"x").replace(b'representation="B64">eA==', b'representation="B64">e===')),
-    f"MSS-PDF-UNREADABLE {HERE} 207/906",
+    f"CDA-B10 {HERE} 207/906",
 )

@@ -218,12 +218,6 @@ tolerated(
     f"CDA-H29 {HERE}",
 )
 tolerated(
-    "telecom",
-    "telecom sans schéma connu",
-    content(lambda g: swap(g.n1(), '<telecom nullFlavor="UNK"/>', '<telecom value="0102030405"/>')),
-    f"CDA-H27 {HERE}",
-)
-tolerated(
     "related-type",
     "relatedDocument APND",
     lambda g: g.send(swap(g.n1(2, 1), 'typeCode="RPLC"', 'typeCode="APND"')),
