@@ -29,7 +29,7 @@ from gateway.cda.package.reports import Family
 from gateway.errors import ConfigurationFault
 from gateway.schematron.engine import Engine
 
-NICE = 5
+NICE = 10
 """ACKs come first: a worker takes what they leave of the processors."""
 _PR_SET_PDEATHSIG = 1
 
