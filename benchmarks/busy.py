@@ -1,4 +1,6 @@
-"""The gateway with a schematron worker that never rests: `python -m benchmarks.busy PACKAGE DOCUMENT run --config FILE`.
+"""The gateway with a schematron worker that never rests.
+
+    python -m benchmarks.busy PACKAGE DOCUMENT run --config FILE
 
 The messages that it is sent are not judged by that worker: what is measured is what a busy worker does to the ACKs of
 others. Everything else is the gateway as it is.
