@@ -495,6 +495,22 @@ async def test_deleting_the_document_of_another_structure(wide_pki: Pki) -> None
         await client.close()
 
 
+async def test_only_the_author_unmasks(wide_pki: Pki) -> None:
+    """§1.1 note 8. Who cannot see a masked document may still know its lid."""
+    made = DmpSimulator(wide_pki.directory.parent, entities=[OTHER])
+    async with made.running():
+        client = Client(made)
+        await client.submit(V1)
+        stranger = {"structure": OTHER, "name_id": "899999999999"}
+        masked = await client.set_confidentiality(V1, add=["MASQUE_PS"], assertion=client.air(**stranger))
+        assert masked.result == "Success", masked.words
+        reply = await client.set_confidentiality(V1, remove=["MASQUE_PS"], assertion=client.air(**stranger))
+        assert (reply.code, "démasque" in reply.words) == ("XDSMetadataUpdateError", True)
+        assert "MASQUE_PS" in made.documents[V1].confidentiality
+        assert (await client.set_confidentiality(V1, remove=["MASQUE_PS"])).result == "Success"
+        await client.close()
+
+
 # --- 6: metadata ------------------------------------------------------------------------------------------------
 
 

@@ -415,11 +415,11 @@ async def test_control_gives_no_patient(controlled: tuple[Client, httpx.AsyncCli
 
 async def test_control_stays_while_the_dmp_is_down(controlled: tuple[Client, httpx.AsyncClient]) -> None:
     client, control = controlled
-    await client.simulator.down()
+    assert (await control.post("/down")).status_code == 204
     with pytest.raises(httpx.TransportError):
         await client.submit(V1)
     assert (await control.get("/events")).status_code == 200
-    await client.simulator.up()
+    assert (await control.post("/up")).status_code == 204
     assert (await client.submit(V1)).result == "Success"
 
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
@@ -203,6 +203,18 @@ def vihf(
     )
 
 
+_UNVERIFIABLE = (
+    SignXMLException,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    etree.LxmlError,
+    ValueError,
+    TypeError,
+    KeyError,
+)
+"""What signxml and cryptography raise on a signature made to confuse them."""
+
+
 @lru_cache(maxsize=8)
 def _authority(file: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(Path(file).read_bytes())
@@ -221,7 +233,7 @@ def _verified(assertion: etree._Element, authority_file: str) -> tuple[etree._El
         )
     except InvalidCertificate as e:
         raise SoapFault("DMPInvalidCertificate", "sim: certificat du VIHF hors validité") from e
-    except (SignXMLException, InvalidSignature, ValueError) as e:
+    except _UNVERIFIABLE as e:
         raise SoapFault("FailedCheck", f"sim: signature du VIHF invalide ({type(e).__name__})") from e
     signed = None if isinstance(verified, list) else verified.signed_xml
     if signed is None or signed.tag != f"{{{SAML}}}Assertion":

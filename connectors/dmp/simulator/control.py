@@ -1,6 +1,6 @@
 """The simulator's control: what a test in any language needs, over plain HTTP on loopback.
 
-Purpose: read events and documents, plan faults, set patients, reset.
+Purpose: read events and documents, plan faults, set patients, reset, be unreachable.
 Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, bodies must be
 JSON). No patient data comes out; a patient's matricule comes in only in a body.
 Fails: 422 with a message for what cannot be read.
@@ -41,6 +41,10 @@ class Controlled(Protocol):
     def clear_faults(self) -> None: ...
 
     def reset(self) -> None: ...
+
+    async def down(self) -> None: ...
+
+    async def up(self) -> None: ...
 
 
 async def _table(request: Request) -> Mapping[str, Any]:
@@ -121,6 +125,16 @@ def application(simulator: Controlled) -> FastAPI:
     @app.post("/reset", status_code=204)
     async def reset() -> Response:
         simulator.reset()
+        return Response(status_code=204)
+
+    @app.post("/down", status_code=204)
+    async def down() -> Response:
+        await simulator.down()
+        return Response(status_code=204)
+
+    @app.post("/up", status_code=204)
+    async def up() -> Response:
+        await simulator.up()
         return Response(status_code=204)
 
     return app

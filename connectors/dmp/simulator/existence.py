@@ -67,7 +67,9 @@ def answer(envelope: etree._Element, state: State) -> str:
     line = (
         '<attentionLine><keyWordText code="AUTORISATION" codeSystem="1.2.250.1.213.4.1.2.6.1"/>'
         f'<value xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CV" code="{authorisation}" '
-        'codeSystem="1.2.250.1.213.4.1.2.6.2"/></attentionLine>'
+        'codeSystem="1.2.250.1.213.4.1.2.6.2"/></attentionLine><attentionLine><keyWordText code="STATUT_MT" '
+        'codeSystem="1.2.250.1.213.4.1.2.6.3"/><value xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:type="BL" value="false"/></attentionLine>'
     )
     return (
         f'<PRPA_IN201308UV02 xmlns="{HL7}" ITSVersion="XML_1.0"><id root="{uuid4()}"/>'

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from lxml import etree
@@ -124,14 +125,31 @@ class _Selection:
     """What one caller may see, at one instant."""
 
     def __init__(self, registry: Registry, query: Query, caller: Caller, strict: bool) -> None:
+        self._registry = registry
         self.query = query
         self.caller = caller
         self.strict = strict
-        self.every = [e for e in registry.entries(caller.patient) if self._may_see(e)]
-        self.there = [e for e in self.every if e.status != "Deleted"]
-        self.sets = registry.sets(caller.patient)
+
+    @cached_property
+    def every(self) -> list[StoredEntry]:
+        """Documents and signatures of the patient, whatever their status."""
+        return [e for e in self._registry.entries(self.caller.patient) if self._may_see(e)]
+
+    @cached_property
+    def there(self) -> list[StoredEntry]:
+        """Those that are not deleted."""
+        return [e for e in self.every if e.status != "Deleted"]
+
+    @cached_property
+    def sets(self) -> list[StoredSet]:
+        """Submission sets of the patient."""
+        return self._registry.sets(self.caller.patient)
+
+    @cached_property
+    def links(self) -> list[StoredAssociation]:
+        """Associations between what is there."""
         known = {e.entry_uuid for e in self.there} | {s.entry_uuid for s in self.sets}
-        self.links = [a for a in registry.associations() if a.source in known and a.target in known]
+        return [a for a in self._registry.associations() if a.source in known and a.target in known]
 
     def _may_see(self, entry: StoredEntry) -> bool:
         return (
@@ -158,7 +176,13 @@ class _Selection:
         """Documents named by entryUUID or uniqueId."""
         wanted = self.either("$XDSDocumentEntryEntryUUID", "$XDSDocumentEntryUniqueId")
         by_uuid = bool(self.query.values("$XDSDocumentEntryEntryUUID"))
-        return [e for e in self.there if (e.entry_uuid if by_uuid else e.unique_id) in wanted]
+        look = self._registry.by_uuid if by_uuid else self._registry.by_unique_id
+        found = {e.entry_uuid: e for e in map(look, wanted) if e is not None}
+        return [
+            e
+            for e in found.values()
+            if e.patient_id == self.caller.patient and e.status != "Deleted" and self._may_see(e)
+        ]
 
     def touching(self, uuids: Iterable[str], *, kinds: Sequence[str] = ()) -> list[StoredAssociation]:
         """Associations with one end among `uuids`."""

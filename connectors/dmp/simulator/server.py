@@ -167,6 +167,7 @@ class DmpSimulator:
 
     async def up(self) -> None:
         """Be reachable again, at the same address, with everything that was kept."""
+        await self._listener.stop()
         await self._listener.start()
 
     @asynccontextmanager

@@ -91,7 +91,7 @@ def _status(
         raise Refusal("XDSMetadataUpdateError", "sim: document d'une autre structure")
     if slots.get("OriginalStatus") != (rim.STATUS[entry.status],):
         raise Refusal("XDSMetadataUpdateError", "sim: OriginalStatus n'est pas le statut courant")
-    (new,) = slots.get("NewStatus") or ("",)
+    new = ",".join(slots.get("NewStatus", ()))
     if new not in _CHANGES.get(entry.status, ()):
         raise Refusal("XDSMetadataUpdateError", "sim: NewStatus")
     registry.set_status(objects.lot, objects.package, entry, _SHORT[new])
