@@ -6,11 +6,12 @@ ONCE   ?=
 ARGS   ?=
 SECONDS ?= 300
 
-.PHONY: help run test check bench fuzz demo lock fixtures clean python
+.PHONY: help run test check bench fuzz demo demo-dmp lock fixtures clean python
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     the gateway with simulated DMP, MSSanté and DPI on loopback, a first document sent (ONCE=1: then stop)"
+	@echo "make demo-dmp  what becomes of documents in the DMP, the hard cases too, as a table (ONCE=1: then stop)"
 	@echo "make test    all tests"
 	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
 	@echo "make fuzz    ever new hostile messages, streams and documents for SECONDS=300 (pip install -e .[fuzz] adds atheris)"
@@ -39,6 +40,9 @@ $(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
 
 run: $(VENV)/runtime.done
 	@$(BIN)/segur-gateway demo $(if $(ONCE),--once) $(ARGS)
+
+demo-dmp: $(VENV)/runtime.done
+	@$(BIN)/python -m gateway.demo_dmp $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n auto $(ARGS)
