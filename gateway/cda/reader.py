@@ -45,6 +45,25 @@ SINGLE_BYTE = frozenset(
 )
 UTF16 = frozenset({"utf-16", "utf-16le", "utf-16be"})
 _DECLARATION = re.compile(rb"""^<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
+_DOCTYPE = re.compile(rb"<!DOCTYPE\s")
+_DOUBLE = re.compile(rb"\xc3\x83\xc2[\x80-\xbf]|\xc3\xa2\xe2\x82\xac")
+"""UTF-8 read as Latin-1 or Windows-1252 and encoded again: « Ã© », « â€™ »."""
+_BLANKS = b" \t\r\n"
+COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
+"""gzip, zip, bzip2, xz, zstd, 7z."""
+BASE64_OF_XML = (b"PD94bW", b"77u/PD", b"PENsaW", b"PHhzbD", b"PCEtLS", b"//48AD", b"Cjw/eG", b"DQo8P3")
+"""The base64 of `<?xm`, BOM and `<?`, `<Cli`, `<xsl`, `<!--`, UTF-16, and of a line break before."""
+KNOWN = (
+    (b"%PDF-", "c'est un PDF"),
+    (b"{\\rtf", "c'est du RTF"),
+    (b"{", "c'est peut-être du JSON"),
+    (b"[", "c'est peut-être du JSON"),
+    (b"MSH|", "c'est un message HL7"),
+    (b"\xff\xd8\xff", "c'est une image"),
+    (b"\x89PNG", "c'est une image"),
+    (b"\x4c\x6f\xa7\x94", "encodage EBCDIC"),
+    (b"+/v", "encodage UTF-7"),
+)
 _C1 = re.compile(rb"[\x80-\x9f]")
 _COUNT = etree.XPath("count(//*)")
 _EMBEDDED = etree.XPath("//v3:ClinicalDocument", namespaces={"v3": V3})
@@ -85,10 +104,13 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         findings.add("CDA-EMPTY", place)
     elif len(content) > limits.max_bytes:
         findings.add("CDA-SIZE", place, limit=limits.max_bytes // 1_000_000)
-    elif content[:2] == b"\x1f\x8b":
+    elif content.startswith(COMPRESSED):
         findings.add("CDA-COMPRESSED", place)
     elif not _starts_like_xml(content):
-        findings.add("CDA-NOT-XML", place)
+        if content[:64].lstrip(_BLANKS).startswith(BASE64_OF_XML):
+            findings.add("CDA-B64-TWICE", place)
+        else:
+            findings.add("CDA-NOT-XML", place, found=_found(content))
     elif (
         len(content) > limits.max_elements * SMALLEST_ELEMENT
         and _count(content, b"<") > 2 * limits.max_elements
@@ -103,8 +125,8 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         return refused
     try:
         root = cast("etree._Element", etree.fromstring(content, safe_parser(len(content))))
-    except (etree.XMLSyntaxError, ValueError):
-        findings.add("CDA-XML", place)
+    except (etree.XMLSyntaxError, ValueError) as e:
+        _say_why(content, declared, e, findings, place)
         return refused
     tree = root.getroottree()
     used = (tree.docinfo.encoding or "utf-8").lower()
@@ -119,7 +141,34 @@ def read(content: bytes, book: RuleBook, place: Place, limits: CdaLimits | None 
         findings.add("CDA-DEPTH", place, limit=limits.max_depth)
     if findings.rejects:
         return refused
+    twice = _DOUBLE.search(content) if used in UTF8 else None
+    if twice is not None:
+        line = content.count(b"\n", 0, twice.start()) + 1
+        findings.add_inside(("", line), "CDA-DOUBLE-ENCODED", place)
     return _unwrap(root, findings, place)
+
+
+def _found(content: bytes) -> str:
+    """What the content looks like instead, for the sentence; empty when it is not known."""
+    head = content[:64].lstrip(_BLANKS)
+    return next((f" ({what})" for magic, what in KNOWN if head.startswith(magic)), "")
+
+
+def _say_why(content: bytes, declared: str, error: Exception, findings: Findings, place: Place) -> None:
+    """Not well-formed: the cause when it is known, else the line. Never the parser's words: they quote the document."""
+    if _DOCTYPE.search(content.replace(b"\0", b"") if declared in UTF16 else content):
+        # an entity of the DOCTYPE is what the parser stumbled on
+        findings.add("CDA-DOCTYPE", place)
+        return
+    if declared in UTF8:
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as e:
+            line = content.count(b"\n", 0, e.start) + 1
+            findings.add_inside(("", line), "CDA-UTF8", place)
+            return
+    lineno = getattr(error, "lineno", None)
+    findings.add_inside(("", lineno if isinstance(lineno, int) and lineno > 0 else None), "CDA-XML", place)
 
 
 def _count(content: bytes, mark: bytes) -> int:
@@ -140,6 +189,8 @@ def _declared_encoding(content: bytes) -> str:
     case.
     """
     head = content[:400]
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"<\0\0\0", b"\0\0\0<"):
+        return "utf-32"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:4] in (b"<\0?\0", b"\0<\0?"):
         return "utf-16"
     found = _DECLARATION.match(head.removeprefix(b"\xef\xbb\xbf").lstrip())

@@ -43,7 +43,7 @@ bad("XML", "b64-cut", "Document coupé", lambda g: with_data(g.mdm, b64(g.n1())[
 bad(
     "XML", "blank-document", "Document fait de blancs", content(lambda g: b"   \n"), f"CDA-NOT-XML {HERE} 102"
 )
-bad("XML", "b64-of-b64", "Base64 d'un base64", content(lambda g: b64(g.n1())), f"CDA-NOT-XML {HERE} 102")
+bad("XML", "b64-of-b64", "Base64 d'un base64", content(lambda g: b64(g.n1())), f"CDA-B64-TWICE {HERE} 102")
 bad("XML", "a-pdf", "PDF au lieu d'un CDA", content(lambda g: build.pdf()), f"CDA-NOT-XML {HERE} 102")
 bad(
     "XML",
@@ -139,7 +139,7 @@ bad(
     "latin-1-as-utf-8",
     "Octets Latin-1 annoncés UTF-8",
     content(lambda g: g.n1().decode().encode("iso-8859-15")),
-    f"CDA-XML {HERE} 102",
+    f"CDA-UTF8 {HERE} 102",
 )
 bad(
     "XML",
