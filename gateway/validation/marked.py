@@ -27,6 +27,10 @@ AROUND = 2
 """Lines shown before and after one with findings, in a longer text."""
 LINE_LENGTH = 2000
 """Characters of a line (or of a piece of it) that are shown."""
+LARGE = 20_000
+"""A longer piece of text is never looked at as a whole: patterns over megabytes stop other threads."""
+AT_END = 40
+"""Characters shown of the end of a large piece."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]{120,}")
 
 
@@ -126,11 +130,17 @@ def _pieces(message: Message, segment: Segment, places: Sequence[Place]) -> tupl
         pieces += [(position, start, False), (start, end, True)]
         position = end
     pieces.append((position, segment.end, False))
-    return tuple(
-        (folded(message.raw[start:end].decode(message.encoding, "replace")), marked)
-        for start, end, marked in pieces
-        if start < end
-    )
+    return tuple((_read(message, start, end), marked) for start, end, marked in pieces if start < end)
+
+
+def _read(message: Message, start: int, end: int) -> str:
+    """A part of the message as it may be read; of a large one only both ends are looked at."""
+    raw, encoding = message.raw, message.encoding
+    if end - start <= LARGE:
+        return folded(raw[start:end].decode(encoding, "replace"))
+    head = folded(raw[start : start + LINE_LENGTH].decode(encoding, "replace"))
+    tail = folded(raw[end - AT_END : end].decode(encoding, "replace"))
+    return f"{head}…[{end - start - LINE_LENGTH - AT_END} octets]…{tail}"
 
 
 def _span(segment: Segment, place: Place) -> tuple[int, int]:
@@ -188,6 +198,10 @@ def _selection(total: int, marked: Iterable[int], limit: int = ALL_LINES) -> lis
 
 def folded(text: str) -> str:
     """`text` as it may be read on a page: base64 folded, a long rest cut, control characters made visible."""
+    text = text.rstrip("\r")
+    if len(text) > LARGE:
+        left_out = len(text) - LINE_LENGTH - AT_END
+        return f"{folded(text[:LINE_LENGTH])}…[{left_out} caractères]…{folded(text[-AT_END:])}"
     text = _BASE64.sub(
         lambda m: f"{m[0][:24]}…[base64, {len(m[0])} caractères]…{m[0][-8:]}", text.rstrip("\r")
     )

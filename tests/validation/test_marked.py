@@ -137,3 +137,13 @@ def test_any_damage_has_a_report(data: st.DataObject, options: Options) -> None:
         at = data.draw(st.integers(0, len(content) - 1))
         content[at : at + data.draw(st.integers(0, 5))] = data.draw(PIECES)
     asyncio.run(assert_told(bytes(content), options))
+
+
+async def test_of_a_large_document_only_the_ends_are_shown() -> None:
+    unit = await unit_of(submit("M1").replace(b"BIOCHIMIE", b"x " * 50_000))
+    (block,) = blocks(unit)
+    (line,) = [line for line in lines_of(block) if line.label == "PV1"]
+    text = "".join(piece for piece, _ in line.pieces)
+    assert "octets]…" in text and len(text) < 3000
+    assert text.endswith("VN")
+    assert "caractères]…" in folded("<a>" + "x " * 50_000 + "</a>")
