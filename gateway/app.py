@@ -110,6 +110,10 @@ class Gateway:
             reasons["listener"] = "Le port MLLP n’écoute pas."
         return reasons
 
+    def work(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """A place in the memory for documents being checked, for what does not come through the listener."""
+        return self.overloads.budget.work(size, self.settings.ack.deadline)
+
     @property
     def preset(self) -> Preset:
         """The preset of rule severities in force."""

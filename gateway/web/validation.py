@@ -5,7 +5,7 @@ gateway.
 
 Guarantee: nothing is stored nor logged; the page shows a user the text that they gave, and nothing else. No state is
 changed, so a forged request gains nothing. Bodies are bounded (`listener.max_message_bytes`), held in memory only,
-and few at a time.
+few at a time, and worked on within the gateway's memory for documents.
 Fails: 413 for a body that is too long, 400 for one that is not what the form sends, 422 for a wrong option,
 503 when others are being validated.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, cast
 
@@ -26,7 +26,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from gateway import __version__
-from gateway.errors import Severity
+from gateway.errors import Overload, Severity
 from gateway.hl7.transmission import Action
 from gateway.rules import Preset
 from gateway.validation import words
@@ -61,6 +61,10 @@ class ValidationView(Protocol):
     @property
     def validators(self) -> Mapping[Preset, Validator]:
         """One for each preset of severities."""
+        ...
+
+    def work(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Around the work on `size` bytes: the gateway's memory for documents. Raises `Overload`."""
         ...
 
     @property
@@ -124,6 +128,9 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
         html = pages.get_template("validation.html").render(values | context)
         return HTMLResponse(html, status, headers={"Content-Security-Policy": CSP})
 
+    def render(report: Report, preset: Preset, chosen: dict[str, str]) -> HTMLResponse:
+        return page(result=_shown(report, preset, gateway), chosen=chosen)
+
     @router.get("/valider", response_class=HTMLResponse)
     async def form() -> HTMLResponse:
         """The empty form."""
@@ -137,10 +144,13 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
             with room.place():
                 content, name, chosen = await _read_form(request, gateway)
                 preset = cast(Preset, chosen["conformance"] or gateway.preset)
-                report = await gateway.validators[preset].validate(content, _options(chosen), name)
-                return await asyncio.to_thread(page, result=_shown(report, preset, gateway), chosen=chosen)
+                async with gateway.work(len(content)):
+                    report = await gateway.validators[preset].validate(content, _options(chosen), name)
+                    return await asyncio.to_thread(render, report, preset, chosen)
         except _Refused as e:
             return page(e.status, problem=e.sentence, chosen=chosen)
+        except Overload:
+            return page(503, problem=_BUSY, chosen=chosen)
 
     @router.post("/api/v1/validate")
     async def validate(
@@ -158,8 +168,11 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
                     content = b"".join([chunk async for chunk in _bounded(request, limit)])
                 wanted = None if destinations is None else frozenset(destinations.split(","))
                 validator = gateway.validators[conformance or gateway.preset]
-                report = await validator.validate(content, Options(action, wanted, processing))
+                async with gateway.work(len(content)):
+                    report = await validator.validate(content, Options(action, wanted, processing))
                 return report.as_json()
+        except Overload:
+            raise HTTPException(503, _BUSY) from None
         except _Refused as e:
             raise HTTPException(e.status, e.sentence) from None
         except TimeoutError:

@@ -218,6 +218,19 @@ async def test_few_validations_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
         assert (await post(r, cda())).status_code == 200
 
 
+async def test_a_large_file_waits_for_memory_like_a_message(tmp_path: Path) -> None:
+    large = build.mdm("T02", build.cda_n1(payload=build.pdf(1_500_000)), control_id="M9")
+    async with running(tmp_path, ack={"deadline": 0.3}, **WEB) as r, client(r) as c:
+        working = r.gateway.overloads.budget.working
+        assert working.try_take(working.capacity)
+        assert (await c.post("/api/v1/validate", content=large)).status_code == 503
+        assert (await post(r, large)).status_code == 503
+        assert (await c.post("/api/v1/validate", content=submit("M1"))).status_code == 200
+        working.give(working.capacity)
+        assert (await post(r, large)).status_code == 200
+        assert working.used == 0
+
+
 async def test_nothing_is_stored_logged_nor_spooled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
