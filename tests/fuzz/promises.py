@@ -159,21 +159,15 @@ def document_promises(content: bytes, event: str, preset: Preset) -> None:
     assert len(clinical) == 1
     identifier = _one(clinical[0], "id")
     assert header.id is not None
-    assert (header.id.root, header.id.extension) == (
-        identifier.get("root"),
-        identifier.get("extension") or None,
-    )
+    assert (header.id.root, header.id.extension) == _identifier(identifier)
     role = _one(_one(clinical[0], "recordTarget"), "patientRole")
     _one(role, "patient")
-    ids = {
-        (i.get("root"), i.get("extension"))
-        for i in role.findall(f"{V3}id")
-        if i.get("root") and not i.get("nullFlavor")
-    }
+    ids = {_identifier(i) for i in role.findall(f"{V3}id") if not i.get("nullFlavor", "").strip()}
+    ids = {(r, e) for r, e in ids if r}
     assert header.patient is not None
-    assert {(i.root, i.extension) for i in header.patient.ids} == {(r, e or None) for r, e in ids}
+    assert {(i.root, i.extension) for i in header.patient.ids} == ids
     if event != "T04":
-        told = dict.fromkeys(INS_OIDS & {str(r) for r, _ in ids})
+        told = INS_OIDS & {r for r, _ in ids}
         assert not told or (header.patient.ins is not None and header.patient.ins.root in told)
         if preset == "production":
             the_same_as_the_message(clinical[0], header.code.code if header.code else "")
@@ -197,6 +191,11 @@ def the_same_as_the_message(clinical: ElementTree.Element, code: str) -> None:
         _one(patient, name)
     assert _one(patient, "birthTime").get("value", "")[:8] == build.PATIENT.birth_date
     assert _one(patient, "administrativeGenderCode").get("code") == build.PATIENT.sex
+
+
+def _identifier(element: ElementTree.Element) -> tuple[str, str | None]:
+    """(root, extension) without blanks around them."""
+    return (element.get("root") or "").strip(), (element.get("extension") or "").strip() or None
 
 
 def _one(parent: ElementTree.Element, name: str) -> ElementTree.Element:
