@@ -64,6 +64,7 @@ class Row:
     any_case: bool
     repeats: int
     messages: tuple[str, ...]
+    """Message types that have the field; `""` among them: any other type too."""
     rules: Mapping[str, str]
     code: tuple[str, ...]
 
@@ -341,7 +342,7 @@ def _row(key: str, row: Mapping[str, Any], sets: Mapping[str, Mapping[str, str]]
         codes=_codes(row.get("values"), sets),
         any_case=row.get("case") == "ignore",
         repeats=row.get("repeats", 0),
-        messages=tuple(row.get("messages", TYPES)),
+        messages=tuple(row.get("messages", (*TYPES, ""))),
         rules={kind: row[kind] for kind in _RULES if kind in row},
         code=tuple(row.get("code", ())),
     )
@@ -368,7 +369,7 @@ def _plan(rows: Iterable[Row], kind: str, message_type: str) -> Iterator[_Field]
     for row in rows:
         if _context(row) != kind or row.number is None or not set(row.rules) - {"single"}:
             continue
-        if message_type and message_type not in row.messages:
+        if message_type not in row.messages:
             continue
         fields.setdefault(row.number, []).append(row)
     for number, members in fields.items():
