@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -15,7 +16,8 @@ from pydantic_core import PydanticUndefined
 from connectors.dmp.settings import DmpSettings
 from connectors.dpi.settings import DpiSettings
 from connectors.mss.settings import MssSettings
-from gateway.rules import CORE_TABLES, read_rules
+from gateway.hl7.profile.fields import Row, profile
+from gateway.rules import CORE_TABLES, Rule, read_rules
 from gateway.settings import Settings
 
 TARGET = Path(__file__).with_name("settings.md")
@@ -117,35 +119,118 @@ def text() -> str:
 
 RULES_HEAD = """# Rules
 
-Generated from the rule tables by `python docs/make_settings.py`; do not edit.
+Generated from the tables of fields and rules by `python docs/make_settings.py`; do not edit.
 
-Every check is a named rule: its id is ERR-7 of the ACK. `production` and `interop` are the presets (`conformance`);
-`[severity]` of the settings changes single rules (`"RULE-ID" = "warn"`), except the invariants (patient safety).
-ERR-3 is a code of table 0357, ERR-5 of table 0533 (only with 207). `{words}` are filled by the check.
+Every check is a named rule: its id is ERR-7 of the ACK, its sentence ERR-8. `production` and `interop` are the presets
+(`conformance`); `[severity]` of the settings changes single rules (`"RULE-ID" = "warn"`), except the invariants
+(patient safety). `reject` makes the answer AE; `warn` is accepted, counted (`/metrics`) and shown by sender
+(`/tolerances`). ERR-3 is a code of table 0357, ERR-5 of table 0533 (only with 207). `{words}` are filled by the check.
+
+What each mistake is answered, message by message: [errors.md](errors.md).
+
 """
+
+FIELDS_HEAD = """## The message
+
+What the profile asks of each field (`gateway/hl7/profile/fields.toml`, which the checker walks) and the rules that it
+can raise. Usage: R required, RE required if known, C conditional, O optional. What the profile does not make compulsory
+is never refused: `OPTIONAL-…` rules warn. Segments and fields that are not listed are not looked at.
+"""
+
+SECTIONS = {
+    "message": "Whole message",
+    "MSH": "MSH",
+    "EVN": "EVN (MDM)",
+    "PID": "PID",
+    "PV1": "PV1 (optional in ORU)",
+    "ORC": "ORC",
+    "OBR": "OBR",
+    "TXA": "TXA (MDM)",
+    "OBX": "OBX: documents, metadata, mail bodies",
+    "NTE": "NTE",
+    "PRT": "PRT: sender (SB), recipients (RCT), address for answers (REPLY)",
+    "destinations": "Destinations",
+}
+
+
+TABLES = {
+    "cda": "The CDA document",
+    "package": "The official CDA package",
+    "exchange": "The exchange",
+    "dmp": "DMP",
+    "mss": "MSSanté",
+}
+
+
+def row_of(*cells: str) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+def rules_table(rules: Iterable[Rule]) -> list[str]:
+    """A table of rules."""
+    lines = [
+        "| rule | production | interop | ERR-3 | ERR-5 | sentence (ERR-8) | source |\n" + "|---" * 7 + "|"
+    ]
+    for rule in rules:
+        interop = "invariant" if rule.invariant else rule.severity["interop"].value
+        production = rule.severity["production"].value
+        lines.append(
+            row_of(f"`{rule.id}`", production, interop, rule.err3, rule.err5 or "", rule.text, rule.source)
+        )
+    return lines
+
+
+def codes_of(row: Row) -> str:
+    """The codes that a field allows."""
+    by_type = {t: ", ".join(f"`{c}`" for c in row.codes[t]) for t in row.messages if t in row.codes}
+    if len(set(by_type.values())) < 2:
+        return next(iter(by_type.values()), "")
+    return "<br>".join(f"{t}: {codes}" for t, codes in by_type.items())
+
+
+def fields_text(rules: Mapping[str, Rule]) -> list[str]:
+    """The profile, segment by segment: its fields, then the rules that they raise first."""
+    table = profile()
+    parts = [FIELDS_HEAD]
+    told: set[str] = set()
+    for segment, title in SECTIONS.items():
+        rows = [r for r in table.rows.values() if r.segment == segment]
+        parts.append(f"\n### {title}")
+        parts.extend(f"\n{r.name}." for r in rows if r.number is None and not r.kind)
+        listed = [r for r in rows if r.number is not None or r.kind]
+        if listed:
+            parts.append("\n| field | what | usage | type | values | rules |\n" + "|---" * 6 + "|")
+        for r in listed:
+            usage = f"{r.usage or ''}{' : ' + r.condition if r.condition else ''}"
+            raised = ", ".join(f"`{rule}`" for rule in r.every_rule)
+            parts.append(row_of(f"`{r.label}` {r.kind}".strip(), r.name, usage, r.type, codes_of(r), raised))
+        if segment == "OBX":
+            parts.append("\n| metadata, in order | what | usage |\n|---|---|---|")
+            parts.extend(row_of(f"`{m.code}`", m.name, m.usage) for m in table.metadata.values())
+        ids = [rule for r in rows for rule in r.every_rule]
+        new = [rule for rule in dict.fromkeys(ids) if rule not in told]
+        told.update(new)
+        if new:
+            parts.extend(["", *rules_table(rules[rule] for rule in new)])
+    forgotten = {*rules} - told | {r.segment for r in table.rows.values()} - {*SECTIONS}
+    if forgotten:
+        raise ValueError(f"in no section of the page: {', '.join(sorted(forgotten))}")
+    return parts
 
 
 def rules_text() -> str:
-    """Every rule of the core and of the connectors, table by table."""
+    """The profile's fields, then every rule of the core and of the connectors, table by table."""
     root = Path(__file__).resolve().parents[1]
     parts = [RULES_HEAD]
     for path in (*CORE_TABLES, *(root / "connectors" / name / "rules.toml" for name in ("dmp", "mss"))):
-        parts.append(f"\n## `{path.relative_to(root).as_posix()}`\n")
-        parts.append(
-            "| rule | production | interop | ERR-3 | ERR-5 | sentence (ERR-8) | source |\n" + "|---" * 7 + "|"
-        )
-        for rule in read_rules(path):
-            interop = "invariant" if rule.invariant else rule.severity["interop"].value
-            cells = (
-                f"`{rule.id}`",
-                rule.severity["production"].value,
-                interop,
-                rule.err3,
-                rule.err5 or "",
-                rule.text,
-                rule.source,
-            )
-            parts.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        rules = read_rules(path)
+        if path.parent.name == "profile":
+            parts.extend(fields_text({rule.id: rule for rule in rules}))
+            continue
+        parts.append(f"\n## {TABLES.get(path.parent.name, path.parent.name)}\n")
+        parts.append(f"`{path.relative_to(root).as_posix()}`\n")
+        parts.extend(rules_table(rules))
     return "\n".join(parts) + "\n"
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.errors import Severity
+from gateway.hl7.message import Message
+from gateway.hl7.profile import read_transmission
+from gateway.rules import RuleBook
 from tests.hl7 import messages as m
 from tests.hl7.messages import MDM, ORU, PAIR, REPLACEMENT, TO_PATIENT, add, drop, flag, put
 
@@ -413,3 +416,21 @@ def test_two_identical_senders_after_two_documents_are_one() -> None:
         "dr.martin@test-hopital.mssante.fr",
         "dr.bernard@test-hopital.mssante.fr",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "raw", "consequence"),
+    [
+        ("META-MISSING", drop(drop(drop(MDM, "OBX", 9), "OBX", 8), "OBX", 7), "ROUTE-NONE"),
+        ("PRT4-ROLE", put(MDM, "PRT^1^4", ""), "SB-REQUIRED"),
+        ("PID3-INCOMPLETE", put(TO_PATIENT, "PID^1^3^1^4", ""), "PATIENT-ADDRESS-NO-INS"),
+    ],
+)
+def test_what_follows_from_an_error_is_told_only_when_the_error_is_let_pass(
+    rule: str, raw: bytes, consequence: str
+) -> None:
+    """One cause, one error; but a cause that settings tolerate must not carry what it hides through."""
+    reading = m.read(raw)
+    assert rule in m.rejecting(reading) and consequence not in m.rejecting(reading)
+    tolerant = read_transmission(Message.parse(raw), RuleBook(m.RULES, overrides={rule: W}))
+    assert rule not in m.rejecting(tolerant) and consequence in m.rejecting(tolerant)

@@ -13,7 +13,7 @@ import codecs
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.errors import Place
+from gateway.errors import Place, Severity
 from gateway.hl7 import base64text
 from gateway.hl7.message import Message, Segment
 from gateway.hl7.profile.fields import Profile, listed
@@ -75,6 +75,9 @@ def read_flags(
     # Without any OBX the missing segment has been reported already.
     if message.first("OBX") is not None:
         _check_missing(observations, seen, profile, findings)
+        if findings.book.severity("META-MISSING") is not Severity.REJECT:
+            # settings let it pass: it is N, and the destinations are judged with it
+            given |= profile.ranks.keys() - seen
     return Flags(**values), frozenset(given)
 
 

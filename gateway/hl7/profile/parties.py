@@ -96,7 +96,8 @@ class _Reader:
     def check_sender(self, observations: Observations) -> None:
         """What the DMP asks of the sender."""
         if self.sender is None:
-            if observations.documents:
+            # a PRT that is refused for its role may be the sender: it has been told
+            if observations.documents and not self._refused("PRT4-ROLE"):
                 self.findings.add("SB-REQUIRED", observations.documents[0].obx.place())
             return
         organisation = self.sender.organisation
@@ -110,6 +111,10 @@ class _Reader:
         if organisation is None or not organisation.number:
             place = prt.place(8, 1, 10) if prt.has(8) else prt.place(8)
             self.findings.add("SB-INCOMPLETE", place, expected="l'identifiant de sa structure (PRT-8.10)")
+
+    def _refused(self, rule: str) -> bool:
+        """True when `rule` already rejects the message: only then may it stand for what follows from it."""
+        return any(f.rule == rule and f.rejects for f in self.findings)
 
     def _check(self, kind: str, prt: Segment) -> None:
         self.profile.check(kind, prt, self.message, self.findings)
@@ -216,7 +221,8 @@ class _Reader:
         if pid is None or self.patient_checked:
             return
         self.patient_checked = True
-        if ins is None and pid.has(3):
+        # an identifier that is refused may be the INS: it has been told
+        if ins is None and pid.has(3) and not self._refused("PID3-INCOMPLETE"):
             self.findings.add("PATIENT-ADDRESS-NO-INS", pid.place(3))
         if self.patient.identity_status != "VALI":
             self.findings.add("PATIENT-ADDRESS-UNQUALIFIED", pid.place(32))
