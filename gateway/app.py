@@ -108,6 +108,7 @@ class Gateway:
         reasons |= await self.overloads.reasons()
         if not self.listener.listening:
             reasons["listener"] = "Le port MLLP n’écoute pas."
+        reasons |= self.layers.reasons()
         return reasons
 
     def work(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:

@@ -39,6 +39,13 @@ class Layers:
     package: Package | None = None
     pool: SchematronPool | None = None
 
+    def reasons(self) -> dict[str, str]:
+        """What of the layers keeps messages from being accepted: name → French sentence."""
+        if self.pool is None or self.pool.state != "down":
+            return {}
+        rejects = any(self.checker.book.severity(f.rule) is Severity.REJECT for f in self.pool.families)
+        return {"schematron": "Le contrôle schématron, bloquant, ne répond plus."} if rejects else {}
+
     def status(self) -> dict[str, str]:
         """Layer → in what state it is, for `/readyz`: `on`, `off`, `degraded`, `down`; the package's digest."""
         if self.package is None:

@@ -216,7 +216,9 @@ class Checker:
         documents = len(checked.transmission.parts) if checked.transmission else 1
         all_ran = len(reports) == documents and all(r.complete for r in reports)
         any_ran = any(f.ran for r in reports for f in r.families)
-        if state is not Layer.FAILED and (not any_ran or (state is Layer.PASSED and not all_ran)):
+        if not any(r.families for r in reports):
+            state = Layer.NOT_APPLICABLE
+        elif state is not Layer.FAILED and (not any_ran or (state is Layer.PASSED and not all_ran)):
             state = Layer.NOT_RUN
         return replace(
             checked,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.cda.package.folder import BadReference, Package
-from gateway.cda.package.reports import Assertion, Family, FamilyReport
+from gateway.cda.package.reports import Assertion, Family, FamilyReport, applicable
 from gateway.cda.package.schema import Defect, Schema, read_schema
 from gateway.cda.package.transpile import FILES, OWN, Sheet, transpile
 from gateway.cda.package.valuesets import ValueSets
@@ -99,10 +99,8 @@ class Engine:
         return list(self._compiled.values())
 
     def run(self, xml: str, level: int, templates: Sequence[tuple[str, str]]) -> list[FamilyReport]:
-        """What the families say of a document: level 1 is judged by the Structuration minimale alone (ANS,
-        LISEZ-MOI of the package), level 3 by all.
-        """
-        wanted = [f for f in self._families if level == 3 or f is Family.STRUCMIN]
+        """What the families that apply to `level` say of a document."""
+        wanted = applicable(self._families, level)
         try:
             node = self._saxon.parse_xml(xml_text=xml)
         except self._api_error:

@@ -19,9 +19,9 @@ import logging
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.cda.package.folder import Package
 from gateway.cda.package.reports import (
@@ -30,6 +30,7 @@ from gateway.cda.package.reports import (
     Family,
     FamilyReport,
     SchematronInput,
+    applicable,
     unavailable,
 )
 from gateway.errors import ConfigurationFault
@@ -46,6 +47,7 @@ BACKOFF = (0.2, 1.0, 5.0, 30.0)
 STRIKES = 2
 REMEMBERED = 256
 _LINE = 4_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +116,17 @@ class Worker:
         worker.broken = first["ready"]
         return worker
 
-    async def run(self, given: SchematronInput, seconds: float, limits: Limits) -> list[FamilyReport]:
+    async def run(self, given: SchematronInput, limits: Limits) -> list[FamilyReport]:
         """What the worker says of `given`. Raises `WorkerLost`; the worker is then of no use any more."""
         header = {
             "size": len(given.xml),
             "level": given.level,
             "templates": given.templates,
-            "seconds": seconds,
+            "seconds": limits.timeout,
         }
         asked = asyncio.ensure_future(self._ask(json.dumps(header).encode() + b"\n", given.xml))
         try:
-            end = asyncio.get_running_loop().time() + seconds
+            end = asyncio.get_running_loop().time() + limits.timeout
             while not asked.done():
                 left = end - asyncio.get_running_loop().time()
                 if left <= 0:
@@ -162,12 +164,12 @@ class SchematronPool:
 
     def __init__(self, package: Package, families: Sequence[Family], limits: Limits) -> None:
         self._package = package
-        self._families = tuple(families)
+        self.families = tuple(families)
         self._limits = limits
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._all: set[Worker] = set()
         self._busy: set[Worker] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._strikes: OrderedDict[str, int] = OrderedDict()
         self._stopping = False
         self.replaced = 0
@@ -177,7 +179,7 @@ class SchematronPool:
         """Returns when the first worker is ready; the others follow. Raises `ConfigurationFault`."""
         if not available():
             raise ConfigurationFault("cda.schematron: saxonche is not installed (extra schematron)")
-        first = await Worker.start(self._package, self._families)
+        first = await Worker.start(self._package, self.families)
         for name in first.broken:
             log.warning("schematron of the package cannot be used: %s", name)
         self._add(first)
@@ -205,43 +207,53 @@ class SchematronPool:
         return list(await asyncio.gather(*(self._one(given, end) for given in inputs)))
 
     async def _one(self, given: SchematronInput, end: float) -> DocumentReport:
+        families = applicable(self.families, given.level)
+        if not families:
+            return DocumentReport(())
         if len(given.xml) > self._limits.max_bytes:
-            reports = (FamilyReport(f, False, reason="document trop long") for f in self._families)
-            return DocumentReport(tuple(reports))
+            return DocumentReport(
+                tuple(FamilyReport(f, False, reason="document trop long") for f in families)
+            )
         if self._strikes.get(given.key, 0) >= STRIKES:
-            return unavailable(self._families, "ce document a déjà interrompu le contrôle")
+            return unavailable(families, "ce document a déjà interrompu le contrôle")
         try:
             async with asyncio.timeout_at(end):
                 worker = await self._take()
         except TimeoutError:
-            return unavailable(self._families, "aucun processus de contrôle libre à temps")
-        left = end - asyncio.get_running_loop().time()
+            return unavailable(families, "aucun processus de contrôle libre à temps")
+        judging = self._in_background(self._judge(worker, given, families))
+        # a worker that began late, because others were before, is not killed for it: it ends what it does
+        await asyncio.wait({judging}, timeout=max(0.0, end - asyncio.get_running_loop().time()))
+        if not judging.done():
+            return unavailable(families, "délai dépassé")
+        if judging.cancelled():
+            return unavailable(families, "arrêt de la passerelle")
+        return judging.result()
+
+    async def _judge(
+        self, worker: Worker, given: SchematronInput, families: Sequence[Family]
+    ) -> DocumentReport:
+        """One document by one worker, within the worker's own limits."""
         try:
-            families = await worker.run(given, left, self._limits)
+            reports = await worker.run(given, self._limits)
         except WorkerLost as e:
             log.warning("schematron worker lost: replaced")
-            # one that only had little time left because others were before it is not to blame
-            if left > self._limits.timeout / 2:
-                self._strike(given.key)
+            self._strike(given.key)
             self._lose(worker)
-            return unavailable(self._families, str(e))
+            return unavailable(families, str(e))
         except BaseException:
             self._lose(worker)
             raise
         self._strikes.pop(given.key, None)
         self._give_back(worker)
-        return DocumentReport(tuple(families))
+        return DocumentReport(tuple(reports))
 
     # --- workers --------------------------------------------------------------------------------------------
 
     async def _take(self) -> Worker:
         while True:
             worker = await self._idle.get()
-            if worker.retired:
-                continue
-            if worker.process.returncode is not None:
-                log.warning("schematron worker died: replaced")
-                self._lose(worker)
+            if worker.retired or worker.process.returncode is not None:
                 continue
             self._busy.add(worker)
             return worker
@@ -251,6 +263,9 @@ class SchematronPool:
         if worker.retired:
             self._in_background(self._discard(worker))
             return
+        if worker.process.returncode is not None:
+            self._lose(worker)
+            return
         if worker.worn and not worker.renewing:
             worker.renewing = True
             self._in_background(self._renew(worker))
@@ -259,6 +274,14 @@ class SchematronPool:
     def _add(self, worker: Worker) -> None:
         self._all.add(worker)
         self._idle.put_nowait(worker)
+        self._in_background(self._watch(worker))
+
+    async def _watch(self, worker: Worker) -> None:
+        """A worker that dies while it has nothing to do is replaced before a document needs it."""
+        await worker.process.wait()
+        if not worker.retired and worker not in self._busy:
+            log.warning("schematron worker died: replaced")
+            self._lose(worker)
 
     def _lose(self, worker: Worker) -> None:
         """Out at once, a new one on its way."""
@@ -285,7 +308,7 @@ class SchematronPool:
         attempt = 0
         while True:
             try:
-                worker = await Worker.start(self._package, self._families)
+                worker = await Worker.start(self._package, self.families)
             except (ConfigurationFault, OSError) as e:
                 log.error("schematron worker cannot start: %s", e)
                 await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
@@ -295,10 +318,11 @@ class SchematronPool:
             self._add(worker)
             return
 
-    def _in_background(self, work: Any) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _strike(self, key: str) -> None:
         self._strikes[key] = self._strikes.pop(key, 0) + 1

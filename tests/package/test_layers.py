@@ -103,6 +103,33 @@ async def test_a_worker_that_cannot_answer_reject(tmp_path: Path, official_layer
         assert (await r.send(submit("M1"))).code == "AA"
 
 
+async def test_readiness_is_red_when_a_rejecting_layer_is_down(
+    tmp_path: Path, official_layers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, cda=official_layers, severity=REJECT) as r:
+        assert await r.gateway.readiness() == {}
+        pool = r.gateway.layers.pool
+        assert pool is not None
+
+        async def cannot(*_: Any) -> None:
+            raise ConfigurationFault("gone")
+
+        monkeypatch.setattr(pools.Worker, "start", cannot)
+        (worker,) = pool._all
+        worker.process.kill()
+        await r.until(lambda: pool.state == "down")
+        assert list(await r.gateway.readiness()) == ["schematron"]
+        assert (await r.send(submit("M1"))).code == "AR"
+
+
+async def test_level_1_needs_no_volet(tmp_path: Path, official_layers: dict[str, Any]) -> None:
+    """Families that do not apply to a level are neither not run nor unavailable."""
+    asked = {**official_layers, "schematron": ["volet"], "schematron_timeout": 0.001}
+    async with running(tmp_path, cda=asked, severity={"CDA-SCH-VOLET": "reject"}) as r:
+        assert (await r.send(submit("M1"))).code == "AA"
+        assert warned(r, "CDA-SCH-NOT-RUN") is None
+
+
 async def test_what_is_refused_anyway_is_not_ar(tmp_path: Path, official_layers: dict[str, Any]) -> None:
     slow = {**official_layers, "schematron_timeout": 0.001}
     async with running(tmp_path, cda=slow, severity=REJECT) as r:

@@ -108,8 +108,9 @@ async def test_a_worker_killed_while_idle_costs_nothing(package: Package) -> Non
     async with pool(package, timeout=20) as p:
         (worker,) = workers(p)
         os.kill(worker.process.pid, signal.SIGKILL)
-        await worker.process.wait()
-        assert p.state == "down"
+        async with asyncio.timeout(30):
+            while p.replaced < 1:
+                await asyncio.sleep(0.02)
         assert only(await p.check([given("good")])) == (True, False, 0, "")
 
 
@@ -139,8 +140,32 @@ async def test_no_worker_free_in_time(package: Package) -> None:
         (a, b) = await p.check([given("hang", mini.SLOW), given("good")])
         assert not a.complete
         assert b.families[0].unavailable
+        await until_back(p)
         # the one that only waited is not to blame
         assert list(p._strikes) == ["hang"]
+
+
+async def test_a_document_that_began_late_does_not_cost_the_worker(package: Package) -> None:
+    """A queue must not end in killed workers: that would make the queue longer."""
+    async with pool(package, timeout=1.0) as p:
+        worker = await p._take()
+        asked = asyncio.create_task(p.check([given("late")]))
+        await asyncio.sleep(0.98)
+        p._give_back(worker)
+        assert only(await asked)[2] == 0
+        await until_back(p)
+        assert (workers(p), p.replaced, p._strikes) == ([worker], 0, {})
+
+
+async def test_level_1_asks_only_what_applies(package: Package) -> None:
+    document = replace(given(level=1), level=1)
+    async with pool(package, timeout=0.001) as p:
+        p.families = (Family.STRUCMIN, Family.VOLET, Family.IHE)
+        (report,) = await p.check([document])
+        assert [f.family for f in report.families] == [Family.STRUCMIN]
+        p.families = (Family.VOLET,)
+        (report,) = await p.check([document])
+        assert report.families == ()
 
 
 async def test_too_long_a_document_is_said_and_not_run(package: Package) -> None:

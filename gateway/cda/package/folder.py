@@ -28,7 +28,7 @@ XSD = "infrastructure/cda/CDA_extended.xsd"
 SCHEMATRONS = "schematrons"
 VALUE_SETS = "jeuxDeValeurs"
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
-_NAME = re.compile(rb"""<xs:(?:element|attribute)\b[^>]*?\bname\s*=\s*["']([A-Za-z_][\w.-]*)["']""")
+_NAME = re.compile(rb"""<\w+:(?:element|attribute)\b[^>]*?\bname\s*=\s*["']([A-Za-z_][\w.-]*)["']""")
 
 
 class BadReference(Exception):

@@ -109,6 +109,11 @@ class DocumentReport:
         return all(f.ran for f in self.families)
 
 
+def applicable(families: Sequence[Family], level: int) -> tuple[Family, ...]:
+    """The families that judge a document of `level`: 1, the Structuration minimale alone; 3, all (ANS, LISEZ-MOI)."""
+    return tuple(f for f in families if level == 3 or f is Family.STRUCMIN)
+
+
 def unavailable(families: Sequence[Family], reason: str) -> DocumentReport:
     """The report of a document that no worker could take."""
     return DocumentReport(tuple(FamilyReport(f, False, reason=reason, unavailable=True) for f in families))
@@ -124,21 +129,24 @@ def findings_of(report: DocumentReport, place: Place, book: RuleBook) -> tuple[l
         if finding is not None:
             target.append(finding)
 
+    not_run: dict[tuple[str, str], list[str]] = {}
     for one in report.families:
         name = NAMES[one.family]
         if one.failed:
             add(found, one.family.rule, count=one.failed, first=_quoted(one))
         if not one.ran:
-            if one.unavailable and book.severity(one.family.rule) is Severity.REJECT:
-                add(circumstances, "CDA-SCH-UNAVAILABLE", family=name, reason=one.reason)
-            else:
-                add(found, "CDA-SCH-NOT-RUN", family=name, reason=one.reason)
+            stops = one.unavailable and book.severity(one.family.rule) is Severity.REJECT
+            rule = "CDA-SCH-UNAVAILABLE" if stops else "CDA-SCH-NOT-RUN"
+            not_run.setdefault((rule, one.reason), []).append(name)
         elif one.reason:
             add(found, "CDA-SCH-NOTE", family=name, reason=one.reason)
         if one.remarks:
             remark = book.finding("CDA-SCH-REMARKS", place, family=name, count=one.remarks)
             if remark is not None:
                 found.append(replace(remark, severity=Severity.WARN))
+    for (rule, reason), names in not_run.items():
+        target = circumstances if rule == "CDA-SCH-UNAVAILABLE" else found
+        add(target, rule, family=", ".join(names), reason=reason)
     return found, circumstances
 
 
