@@ -124,16 +124,17 @@ def findings_of(report: DocumentReport, place: Place, book: RuleBook) -> tuple[l
     found: list[Finding] = []
     circumstances: list[Finding] = []
 
-    def add(target: list[Finding], rule: str, **words: object) -> None:
+    def add(target: list[Finding], rule: str, path: str | None = None, **words: object) -> None:
         finding = book.finding(rule, place, **words)
         if finding is not None:
-            target.append(finding)
+            target.append(replace(finding, path=path))
 
     not_run: dict[tuple[str, str], list[str]] = {}
     for one in report.families:
         name = NAMES[one.family]
         if one.failed:
-            add(found, one.family.rule, count=one.failed, first=_quoted(one))
+            path = one.first[0].path if one.first else None
+            add(found, one.family.rule, path, count=one.failed, first=_quoted(one))
         if not one.ran:
             stops = one.unavailable and book.severity(one.family.rule) is Severity.REJECT
             rule = "CDA-SCH-UNAVAILABLE" if stops else "CDA-SCH-NOT-RUN"
