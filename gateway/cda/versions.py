@@ -65,6 +65,10 @@ class Register(Protocol):
         """Every accepted version of the set, in order of registration, deleted ones included."""
         ...
 
+    def brought_with(self, uid: str) -> Sequence[KnownDocument]:
+        """The other documents of the message that brought the accepted document `uid` (ORU with two documents)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VersionDecision:
@@ -118,6 +122,34 @@ def check_versions(
             document, set_key, others, replaced, parent, findings, place, unknown_predecessor, bool(rule)
         )
     return VersionDecision(findings, set_key, replaced, parent is not None, same)
+
+
+def check_pair_versions(
+    action: Action,
+    decisions: Sequence[VersionDecision],
+    register: Register,
+    book: RuleBook,
+    places: Sequence[Place],
+) -> Findings:
+    """Documents that came together (N1 and N3 of an ORU) are replaced or deleted together, or not at all.
+
+    `decisions` and their `places` are those of one message. A companion that was deleted, or whose set went on alone
+    (another gateway, a severity lowered), is no longer asked for.
+    """
+    findings = Findings(book)
+    if action is Action.SUBMIT:
+        return findings
+    sets = {d.set_key for d in decisions}
+    for decision, place in zip(decisions, places, strict=True):
+        if decision.predecessor_uid is None or not decision.predecessor_known:
+            continue
+        for companion in register.brought_with(decision.predecessor_uid):
+            end = latest(register.by_set(companion.set_key))
+            alive = not companion.deleted and end is not None and end.uid == companion.uid
+            if alive and companion.set_key not in sets:
+                findings.add("CDA-V-PAIR", place)
+                break
+    return findings
 
 
 def patient_key(document: Document) -> str:

@@ -19,7 +19,7 @@ from sqlmodel import Session
 from connectors.port import Connector, Outcome, OutcomeClass, PlannedDelivery
 from gateway.cda.check import document_place
 from gateway.cda.document import Document
-from gateway.cda.versions import VersionDecision, check_versions, patient_key
+from gateway.cda.versions import VersionDecision, check_pair_versions, check_versions, patient_key
 from gateway.errors import Finding, Place, rejected
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.tell import Sender, enqueue_zam
@@ -69,7 +69,21 @@ def check_register(
     settings: Settings,
 ) -> list[Finding]:
     """The version rules of every document against the register (read-only)."""
-    return [f for d in _decisions(session, transmission, documents, book, settings) for f in d.findings]
+    decisions = _decisions(session, transmission, documents, book, settings)
+    found = [f for d in decisions for f in d.findings]
+    return found + _pair(session, transmission, documents, decisions, book)
+
+
+def _pair(
+    session: Session,
+    transmission: Transmission,
+    documents: Sequence[Document],
+    decisions: Sequence[VersionDecision],
+    book: RuleBook,
+) -> list[Finding]:
+    """What came together is replaced or deleted together."""
+    places = [document_place(transmission.parts[d.part]) for d in documents if d.uid]
+    return check_pair_versions(transmission.action, decisions, records.SqlRegister(session), book, places)
 
 
 def _decisions(
@@ -101,6 +115,7 @@ def accept(
     transmission, now = acceptance.transmission, acceptance.now.timestamp()
     decisions = _decisions(session, transmission, acceptance.documents, acceptance.book, acceptance.settings)
     versions = [f for d in decisions for f in d.findings]
+    versions += _pair(session, transmission, acceptance.documents, decisions, acceptance.book)
     if rejected(versions):
         return Accepted(versions)
     work = _remaining(session, acceptance)

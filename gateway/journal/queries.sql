@@ -82,12 +82,15 @@ SELECT p.content, d.payload_id, d.slice_offset, d.slice_length, d.sha256
  WHERE d.id = :document_id
 
 -- name: documents_by_uid
-SELECT id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
+SELECT id, message_id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
  WHERE uid = :key ORDER BY id
 
 -- name: documents_by_set
-SELECT id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
+SELECT id, message_id, uid, set_key, version, sha256, author_organisations, patient, action FROM document
  WHERE set_key = :key ORDER BY id
+
+-- name: uids_by_message
+SELECT uid FROM document WHERE message_id = :message_id ORDER BY id
 
 -- name: delivery_states_of_document
 SELECT d.state FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id

@@ -236,6 +236,15 @@ class SqlRegister:
         """Every document of a set, in the order of their acceptance."""
         return self._known("documents_by_set", set_key)
 
+    def brought_with(self, uid: str) -> Sequence[KnownDocument]:
+        """The other documents of the message that brought this one."""
+        rows = run(self._session, "documents_by_uid", key=uid).all()
+        first = next((r for r in rows if r.action != Action.DELETE.value), None)
+        if first is None:
+            return ()
+        uids = run(self._session, "uids_by_message", message_id=first.message_id).scalars().all()
+        return [k for k in (self.by_uid(other) for other in uids if other != uid) if k is not None]
+
     def _known(self, query: str, key: str) -> list[KnownDocument]:
         rows = run(self._session, query, key=key).all()
         first: dict[str, Any] = {}

@@ -189,6 +189,28 @@ bad(
 )
 
 
+def pair(g: Good) -> list[bytes]:
+    return g.before(g.send_oru(g.n1(), g.n3()))
+
+
+bad(
+    "versions",
+    "pair-replaced-alone",
+    "Niveaux 1 et 3 transmis ensemble, un seul remplacé",
+    lambda g: replacement(g, 2, 1),
+    f"CDA-V-PAIR {HERE} 207/900",
+    before=pair,
+)
+bad(
+    "versions",
+    "pair-deleted-alone",
+    "Niveaux 1 et 3 transmis ensemble, un seul supprimé",
+    lambda g: g.send(g.n3(), "T04"),
+    f"CDA-V-PAIR {HERE} 207/900",
+    before=pair,
+)
+
+
 def of_another(g: Good) -> bytes:
     """The replacement, its message and its document, of another patient."""
     number = "2900175123456"

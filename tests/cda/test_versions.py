@@ -18,6 +18,7 @@ from gateway.cda.document import CdaHeader, Document, RelatedDocument
 from gateway.cda.versions import (
     KnownDocument,
     VersionDecision,
+    check_pair_versions,
     check_versions,
     known_document,
     latest,
@@ -74,12 +75,23 @@ class Register:
     """A register in memory, in order of registration."""
 
     documents: list[KnownDocument] = field(default_factory=list)
+    messages: list[tuple[str, ...]] = field(default_factory=list)
+    """The ids that came together."""
 
     def by_uid(self, uid: str) -> KnownDocument | None:
         return next((d for d in self.documents if d.uid == uid), None)
 
     def by_set(self, set_key: str) -> Sequence[KnownDocument]:
         return [d for d in self.documents if d.set_key == set_key]
+
+    def brought_with(self, uid: str) -> Sequence[KnownDocument]:
+        together = next((m for m in self.messages if uid in m), ())
+        return [d for other in together if other != uid and (d := self.by_uid(other))]
+
+    def ask_pair(self, action: Action, *documents: Document) -> list[str]:
+        """The rules of the pair for one message of `documents`."""
+        decisions = [self.ask(action, d) for d in documents]
+        return rules(check_pair_versions(action, decisions, self, BOOK, [OBX] * len(decisions)))
 
     def ask(
         self, action: Action, document: Document, unknown: Literal["accept", "refuse"] = "accept"
@@ -358,3 +370,70 @@ def test_whatever_is_asked_the_register_stays_sound(
         register.accept(action, document)
     uids = [d.uid for d in register.documents]
     assert len(uids) == len(set(uids))
+
+
+# --- ORU with two documents -----------------------------------------------------------------------------------
+
+N3_SET = "1.2.300"
+W1 = doc("1.2.31", 1, set_id=N3_SET)
+W2 = doc("1.2.32", 2, replaces="1.2.31", set_id=N3_SET)
+W3 = doc("1.2.33", 3, replaces="1.2.32", set_id=N3_SET)
+
+
+def together(*messages: tuple[Action, tuple[Document, ...]]) -> Register:
+    """A register after messages of one or two documents."""
+    register = Register()
+    for action, documents in messages:
+        for document in documents:
+            register.accept(action, document)
+        if action is not DELETE:
+            register.messages.append(tuple(d.uid for d in documents))
+    return register
+
+
+PAIR = (SUBMIT, (V1, W1))
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "documents", "expected"),
+    [
+        ([], SUBMIT, (V1, W1), []),
+        ([PAIR], REPLACE, (V2, W2), []),
+        ([PAIR], REPLACE, (W2, V2), []),
+        ([PAIR], REPLACE, (V2,), ["CDA-V-PAIR"]),
+        ([PAIR], REPLACE, (W2,), ["CDA-V-PAIR"]),
+        ([PAIR], REPLACE, (V2, doc("1.2.77", 1, set_id="1.2.78")), ["CDA-V-PAIR"]),
+        ([PAIR], DELETE, (V1, W1), []),
+        ([PAIR], DELETE, (V1,), ["CDA-V-PAIR"]),
+        ([PAIR], DELETE, (W1,), ["CDA-V-PAIR"]),
+        ([PAIR, (REPLACE, (V2, W2))], REPLACE, (V3, W3), []),
+        ([PAIR, (REPLACE, (V2, W2))], REPLACE, (V3,), ["CDA-V-PAIR"]),
+        ([PAIR, (REPLACE, (V2, W2))], DELETE, (W2,), ["CDA-V-PAIR"]),
+        # sent apart: each lives alone
+        ([(SUBMIT, (V1,)), (SUBMIT, (W1,))], REPLACE, (V2,), []),
+        ([(SUBMIT, (V1,))], DELETE, (V1,), []),
+        # the companion was deleted or went on alone
+        ([PAIR, (DELETE, (W1,))], REPLACE, (V2,), []),
+        ([PAIR, (DELETE, (W1,))], DELETE, (V1,), []),
+        ([PAIR, (REPLACE, (W2,))], REPLACE, (V2,), []),
+        # never seen here
+        ([], REPLACE, (V2,), []),
+        ([], DELETE, (V1, W1), []),
+    ],
+)
+def test_what_came_together_is_replaced_or_deleted_together(
+    before: list[tuple[Action, tuple[Document, ...]]],
+    action: Action,
+    documents: tuple[Document, ...],
+    expected: list[str],
+) -> None:
+    """ORU with two documents: both or none; replacing or deleting one requires the other (900)."""
+    assert together(*before).ask_pair(action, *documents) == expected
+
+
+def test_each_document_of_a_pair_is_judged_by_the_version_rules() -> None:
+    register = together(PAIR)
+    assert rules(register.ask(REPLACE, V2).findings) == []
+    late = doc("1.2.34", 1, replaces="1.2.31", set_id=N3_SET)
+    assert rules(register.ask(REPLACE, late).findings) == ["CDA-V-SAME-VERSION"]
+    assert (BOOK.rules["CDA-V-PAIR"].err3, BOOK.rules["CDA-V-PAIR"].err5) == ("207", "900")

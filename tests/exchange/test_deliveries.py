@@ -276,7 +276,7 @@ async def test_a_deletion_waits_for_the_mail_with_two_documents(tmp_path: Path) 
         r.mss.outcomes = [TRANSIENT] * 3
         r.mss.gate = asyncio.Event()
         assert (await r.send(build.oru("submit", [n1, n3], control_id="M1"))).code == "AA"
-        assert (await r.send(build.mdm("T04", n3, control_id="M2"))).code == "AA"
+        assert (await r.send(build.oru("delete", [n1, n3], control_id="M2"))).code == "AA"
         states = {d["destination"]: d["state"] for d in (await r.state("M2"))["deliveries"]}
         assert states["mss"] == "held"
         r.mss.gate.set()

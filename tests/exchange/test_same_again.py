@@ -49,6 +49,26 @@ async def test_the_same_control_id_of_another_sender_is_another_message(tmp_path
         assert (await r.send(other)).code == "AA"
 
 
+async def test_two_documents_that_came_together_are_replaced_together(tmp_path: Path) -> None:
+    """ORU with two documents: replacing or deleting one requires the other, by either message."""
+
+    def n3(version: int, replaces: int | None = None) -> bytes:
+        before = f"{build.DOCUMENT_ROOT}.2.{replaces}" if replaces else None
+        uid = f"{build.DOCUMENT_ROOT}.2.{version}"
+        return build.cda_n3(uid=uid, set_id=f"{build.DOCUMENT_ROOT}.2", version=version, replaces=before)
+
+    async with running(tmp_path) as r:
+        assert (await r.send(build.oru("submit", [cda(1), n3(1)], control_id="M1"))).code == "AA"
+        for alone in (replace("M2", 1, 2, replaces=1), build.oru("delete", [n3(1)], control_id="M3")):
+            ack = await r.send(alone)
+            assert [(e.diagnostic, e.location, e.err5) for e in ack.errors] == [
+                ("CDA-V-PAIR", "OBX^1^5", "900")
+            ]
+        both = build.oru("replace", [cda(1, 2, 1), n3(2, 1)], control_id="M4")
+        assert (await r.send(both)).code == "AA"
+        assert (await r.send(build.oru("delete", [cda(1, 2, 1), n3(2, 1)], control_id="M5"))).code == "AA"
+
+
 async def test_the_same_message_twice_at_once_is_worked_on_once(tmp_path: Path) -> None:
     async with running(tmp_path) as r:
         r.mss.prepare_seconds = 0.2

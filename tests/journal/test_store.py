@@ -137,6 +137,7 @@ HOT = (
     "message_by_dedup_key",
     "answer_message",
     "documents_by_uid",
+    "uids_by_message",
     "documents_by_set",
     "document_slice",
     "open_delivery_of_set",
