@@ -85,6 +85,11 @@ def nothing_unread(message: Message, lines: list[bytes], checked: Checked) -> No
     transmission, cda = checked.transmission, checked.cda
     assert transmission is not None and cda is not None
     told = {f.place.segment + f"^{f.place.occurrence}" for f in checked.findings if f.place}
+    neither = {
+        f"OBX^{f.place.occurrence}"
+        for f in checked.findings
+        if f.place and f.rule in ("OBX-UNKNOWN", "META-UNKNOWN")
+    }
     known = set(STRUCTURES[message.type].after) | {"NTE"}
     for segment in message.segments:
         assert segment.name in known or f"{segment.name}^{segment.occurrence}" in told, segment
@@ -105,7 +110,9 @@ def nothing_unread(message: Message, lines: list[bytes], checked: Checked) -> No
             if code in WIRE_NAMES:
                 flags[WIRE_NAMES[code]] = fields[5].split(b"^")[0].strip()
             elif (
-                fields[2].strip().upper() == b"ED" and not code.startswith("CORPSMAIL") and place not in told
+                fields[2].strip().upper() == b"ED"
+                and not code.startswith("CORPSMAIL")
+                and place not in neither
             ):
                 documents.append(fields[5])
         elif name == b"PRT" and b"RCT" in fields[4] and place not in told:
@@ -115,7 +122,7 @@ def nothing_unread(message: Message, lines: list[bytes], checked: Checked) -> No
             found = [i.value for i in transmission.patient.identifiers]
             if place not in told:
                 assert [i for i in ids if i] == [f.encode(message.encoding, "surrogateescape") for f in found]
-    for document, sent in zip(cda.documents, documents, strict=bool(documents)):
+    for document, sent in zip(cda.documents, documents, strict=True):
         data = sent.split(b"^")
         assert len(data) == 5, "a component after the document was dropped"
         text = re.sub(rb"\\(?:\.br|[Xx](?:0[DdAa9]|20)+)\\|[ \t]", b"", data[4])
