@@ -22,6 +22,8 @@ from gateway.journal.store import Journal
 
 log = logging.getLogger("gateway.exchange")
 
+COPIED_BACK = 4
+"""Parts after which the WAL is copied back beside the writer."""
 WHOLE = 2 * payloads.PART
 """Bytes up to which a message is one operation of the journal."""
 
@@ -49,6 +51,8 @@ async def receive(journal: Journal, new: NewMessage, left: Callable[[], float]) 
                 left(),
                 leave=True,
             )
+            if position % COPIED_BACK == COPIED_BACK - 1:
+                await journal.copy_back()
         received = await journal.write(lambda s: records.receive(s, new, payload_id), left(), leave=True)
         held = received.new
     finally:

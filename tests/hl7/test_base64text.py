@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -89,3 +90,25 @@ def test_padding_at_the_end_of_a_slice_is_not_the_end() -> None:
 
 def test_empty_text_is_empty_content() -> None:
     assert decode(b"") == base64text.Decoded(b"", False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=200), st.lists(st.integers(0, 400), max_size=6), st.sampled_from([b"", b"\n", b" \t"])
+)
+def test_pieces_of_any_length_decode_as_the_whole(content: bytes, cuts: list[int], blank: bytes) -> None:
+    text = base64.b64encode(content)
+    text = blank.join(text[i : i + 7] for i in range(0, len(text), 7))
+    bounds = sorted({0, len(text), *(c % (len(text) + 1) for c in cuts)})
+    pieces = [text[a:b] for a, b in pairwise(bounds)]
+    assert base64text.decode_pieces(lambda: pieces) == decode(text) == base64text.Decoded(content, False)
+
+
+@pytest.mark.parametrize("text", [b"YWJj!GVm", b"YQ==YWJj", b"YWJjZ", b"=" * 50, b"YWJj\\F\\ZGVm"])
+def test_pieces_that_are_not_base64_are_refused_with_the_same_reason(text: bytes) -> None:
+    reasons = []
+    for given_text in (lambda: base64text.decode_pieces(lambda: (text[:3], text[3:])), lambda: decode(text)):
+        with pytest.raises(BadBase64) as raised:
+            given_text()
+        reasons.append(raised.value.reason)
+    assert reasons[0] == reasons[1]

@@ -139,3 +139,16 @@ def test_a_payload_of_exactly_the_limit_passes() -> None:
 def test_encode_refuses_a_payload_that_could_not_be_read_back() -> None:
     with pytest.raises(FramingError):
         encode(b"MSH|\x1c\rPID")
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_a_frame_given_up_is_skipped_to_its_end_and_keeps_nothing(step: int) -> None:
+    """What the listener does with a frame that the memory budget has no room for."""
+    decoder = FrameDecoder(10_000)
+    assert decoder.feed(START + b"MSH|given up|" + b"x" * 5000) == []
+    assert decoder.give_up() == (b"MSH|given up|" + b"x" * 5000)[:HEAD_SIZE]
+    assert decoder.skipping
+    assert decoder.buffered == 0
+    rest = b"y" * 3000 + END + encode(b"MSH|next")
+    assert [p for i in range(0, len(rest), step) for p in decoder.feed(rest[i : i + step])] == [b"MSH|next"]
+    assert (decoder.skipped, decoder.dropped, decoder.skipping) == (13 + 5000 + 3000, 0, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -334,3 +335,40 @@ async def test_an_old_protocol_is_refused(tmp_path: Path) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await s.connect(ssl=context, server_hostname="localhost")
+
+
+async def test_a_failed_handshake_is_counted_and_logged_once_a_minute_for_each_peer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, stranger = Authority(tmp_path / "a"), Authority(tmp_path / "b")
+    async with serving(**tls_settings(authority, client_ca=authority.ca)) as s:
+        for _ in range(3):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                # a client that does not trust us; then one that does not speak TLS at all
+                await s.connect(ssl=client_context(stranger), server_hostname="localhost")
+        reader, writer = await s.connect()
+        writer.write(encode(message()))
+        with contextlib.suppress(ConnectionError):
+            await reader.read()  # a TLS alert, then the end
+        await s.until_closed("tls", 4)
+        writer.close()
+        lines = [m for m in caplog.messages if "handshake" in m]
+        assert len(lines) == 1, lines
+        assert "127.0.0.1" in lines[0]
+        _reader, good = await s.connect(ssl=client_context(authority, "dpi"), server_hostname="localhost")
+        good.write(encode(message()))
+        assert await frame_of(_reader) == b"ACK:" + message()
+        good.close()
+
+
+async def test_a_big_message_over_tls_arrives_whole(tmp_path: Path) -> None:
+    """The handshake is ours, on a connection that was already open: flow control must still work after it."""
+    authority = Authority(tmp_path)
+    async with serving(**tls_settings(authority)) as s:
+        reader, writer = await s.connect(
+            ssl=client_context(authority), server_hostname="localhost", limit=1 << 24
+        )
+        raw = message(1, "x" * 5_000_000)
+        writer.write(encode(raw))
+        assert await frame_of(reader) == b"ACK:" + raw
+        writer.close()
