@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from gateway.errors import ConfigurationFault, JournalUnavailable
+from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
+from gateway.journal import payloads
 from gateway.journal.models import Fact
 from gateway.journal.records import add_fact
 from gateway.journal.sql import QUERIES
@@ -165,3 +167,109 @@ async def test_no_statement_of_the_ack_path_or_of_the_engine_grows_with_the_back
             if "delivery_document dd" in sql:
                 assert plan[0].startswith("SEARCH dd"), (name, plan)
     db.close()
+
+
+async def test_a_write_that_is_late_is_withdrawn_and_does_not_happen_afterwards(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    other = sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        patient = asyncio.create_task(journal.write(lambda s: add_fact(s, "patient", 0)))
+        with pytest.raises(JournalLate):
+            await journal.write(lambda s: add_fact(s, "late", 0), 0.1)
+        other.execute("ROLLBACK")
+        await patient
+        assert await journal.read(kinds) == ["patient"]
+        assert journal.stalled_for == 0
+    finally:
+        other.close()
+        await journal.close()
+
+
+async def test_one_withdrawn_while_its_group_is_applied_is_taken_out_of_it(tmp_path: Path) -> None:
+    """Applied, not yet committed: the group is applied again without it, the others once."""
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    go, inside = threading.Event(), threading.Event()
+
+    def slow(session: Session) -> None:
+        add_fact(session, "withdrawn", 0)
+        inside.set()
+        go.wait(10)
+
+    first = threading.Event()
+    try:
+        before = asyncio.create_task(journal.write(lambda s: first.wait(10)))
+        await asyncio.sleep(0)
+        late = asyncio.create_task(journal.write(slow, 0.5))
+        other = asyncio.create_task(journal.write(lambda s: add_fact(s, "other", 0)))
+        await asyncio.sleep(0)
+        first.set()  # both are in the next group
+        await before
+        await asyncio.to_thread(inside.wait, 10)
+        with pytest.raises(JournalLate):
+            await late
+        go.set()
+        await other
+        assert await journal.read(kinds) == ["other"]
+    finally:
+        go.set()
+        await journal.close()
+
+
+async def test_a_commit_that_has_begun_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outcome must be known: the disk may have it already."""
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    go, inside = threading.Event(), threading.Event()
+    real = Session.commit
+
+    def commit(self: Session) -> None:
+        inside.set()
+        go.wait(10)
+        real(self)
+
+    monkeypatch.setattr(Session, "commit", commit)
+    try:
+        writing = asyncio.create_task(journal.write(lambda s: add_fact(s, "a", 0), 0.05))
+        await asyncio.to_thread(inside.wait, 10)
+        await asyncio.wait((writing,), timeout=0.2)
+        assert not writing.done()
+        go.set()
+        await writing
+        assert await journal.read(kinds) == ["a"]
+    finally:
+        go.set()
+        await journal.close()
+
+
+async def test_too_many_waiting_writes_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    monkeypatch.setattr("gateway.journal.store.MAX_WAITING", 2)
+    other = sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        first = asyncio.create_task(journal.write(lambda s: None))
+        while not journal.stalled_for:
+            await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(journal.write(lambda s: None)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(JournalLate):
+            await journal.write(lambda s: None)
+        other.execute("ROLLBACK")
+        await asyncio.gather(first, *waiting)
+    finally:
+        other.close()
+        await journal.close()
+
+
+async def test_a_journal_of_schema_1_gets_its_new_tables(tmp_path: Path) -> None:
+    await (await Journal.open(tmp_path / "j.sqlite")).close()
+    with sqlite3.connect(tmp_path / "j.sqlite") as db:
+        db.execute("DROP TABLE payload_part")
+        db.execute("DROP TABLE payload_pending")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    assert await journal.read(payloads.pending) == []
+    await journal.close()
