@@ -182,7 +182,7 @@ async def test_the_budget_is_given_back_after_a_refusal_a_long_frame_and_a_drain
 async def test_a_big_message_that_finds_no_working_memory_in_time_is_ar_and_may_come_again(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path, ack={"deadline": 0.5}) as r:
+    async with running(tmp_path, ack={"deadline": 3}) as r:
         working = r.gateway.overloads.budget.working
         assert working.try_take(working.capacity)
         ack = await r.send(big("B1"))
@@ -253,9 +253,9 @@ async def test_a_journal_that_hangs_is_ar_in_time_and_nothing_is_accepted_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EXC-OVERLOAD-JOURNAL: withdrawn, so that what was answered AR is not accepted when the journal is back."""
-    monkeypatch.setattr("gateway.app.READY_WITHIN", 0.2)
     async with running(tmp_path, ack={"deadline": 0.5}) as r:
-        with locked(tmp_path / "journal.sqlite"):
+        with locked(tmp_path / "journal.sqlite"), monkeypatch.context() as patch:
+            patch.setattr("gateway.app.READY_WITHIN", 0.2)
             async with asyncio.timeout(10):  # the lock itself would be waited for 30 s
                 acks = await asyncio.gather(*(r.send(submit(f"M{n}", n)) for n in range(3)))
             assert {(a.code, *rules(a)) for a in acks} == {("AR", "EXC-OVERLOAD-JOURNAL")}
@@ -273,7 +273,7 @@ async def test_a_journal_that_hangs_is_ar_in_time_and_nothing_is_accepted_twice(
 async def test_a_second_commit_that_hangs_is_ar_and_is_withdrawn(tmp_path: Path) -> None:
     """The message is received, the preparations accept, then the journal is locked: AR, and it stays unaccepted."""
     connectors = {name: Scripted(name) for name in ("dmp", "mss", "dpi")}
-    async with running(tmp_path, connectors, ack={"deadline": 1.0}) as r:
+    async with running(tmp_path, connectors, ack={"deadline": 3.0}) as r:
         connectors["dmp"].prepare_seconds = 0.3
         sending = asyncio.create_task(r.send(submit("M1")))
         await r.until(lambda: r.dmp.prepared == 1)
@@ -294,9 +294,9 @@ async def test_a_second_commit_that_hangs_is_ar_and_is_withdrawn(tmp_path: Path)
 async def test_a_journal_known_to_hang_refuses_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overload, "STALLED", 0.2)
     async with running(tmp_path, ack={"deadline": 120}) as r:
-        with locked(tmp_path / "journal.sqlite"):
+        with locked(tmp_path / "journal.sqlite"), monkeypatch.context() as patch:
+            patch.setattr(overload, "STALLED", 0.2)
             waiting = asyncio.create_task(r.gateway.journal.write(lambda s: None))
             await r.until(lambda: r.gateway.journal.stalled_for > 0.2)
             async with asyncio.timeout(10):
