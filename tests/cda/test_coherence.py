@@ -198,3 +198,23 @@ def test_the_two_documents_have_their_own_id_and_set() -> None:
 
 def test_two_n1_are_a_warning() -> None:
     assert rules(passed(oru("submit", [PAIR, cda_n1()]))[1].findings) == ["CDA-PAIR-LEVELS"]
+
+
+def test_each_document_of_two_is_compared_with_the_message() -> None:
+    """ORU with two documents: a fault of the second one is told at its own OBX-5 or at the field of the message."""
+    ins = "2841275123987" + ins_key("2841275123987")
+    other = cda_n3(patient=Patient(ins=ins, birth_date="19850101"))
+    findings = passed(oru("submit", [PAIR, other]))[1].findings
+    told = {(f.rule, f.place.erl() if f.place else "") for f in findings}
+    assert ("CDA-M01-INS", "OBX^2^5") in told
+    assert ("CDA-M01-BIRTH", "PID^1^7") in told
+    assert not any(place == "OBX^1^5" for _, place in told)
+
+
+def test_the_same_id_in_another_form_is_told() -> None:
+    """TXA-12 as `root.extension` in one OID."""
+    document = cda_n1(uid="1.2.3^4")
+    found = passed(mdm("T02", document, document_id="1.2.3.4", flags={"DESTDMP": "N"}))[1].findings
+    assert [(f.rule, f.rejects, f.place) for f in found if f.rule.startswith("CDA-M01")] == [
+        ("CDA-M01-ID-FORM", False, Place("TXA", 1, 12))
+    ]

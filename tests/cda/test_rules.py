@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import re
+import zipfile
+from pathlib import Path
 
 import pytest
 
+import gateway.cda
 from fixtures.build import AUTHOR, DOCUMENT_ROOT, FINESS, PATIENT, Patient, cda_n1, cda_n3, pdf
 from fixtures.people import ins_key
 from gateway.cda.values import valid_ins, valid_time
 from gateway.hl7.transmission import Action
+from gateway.rules import read_rules
 from tests.cda.support import BOOKS, OBX, checked, cut, rejecting, rules, swap
 from tests.official import official
 
@@ -251,7 +256,7 @@ def test_ins_is_compulsory_for_the_dmp_only() -> None:
     (refused,) = checked(document, dmp=True)
     assert (refused.rejects, refused.err3, refused.err5) == (True, "207", "903")
     (told,) = checked(document, dmp=False)
-    assert (told.rejects, told.err5) == (False, "903")
+    assert (told.rule, told.rejects, told.err5) == ("CDA-I00", False, "903")
 
 
 def test_an_id_with_an_extension_is_refused_for_the_dmp_only() -> None:
@@ -356,3 +361,98 @@ def test_official_documents_are_never_rejected() -> None:
                 "CDA-B02",
                 "CDA-B11-TYPE",
             }, path.name
+
+
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [
+        ("CDA-H02", "realmCode"),
+        ("CDA-H08", "id[1]"),
+        ("CDA-H12", "confidentialityCode"),
+        ("CDA-H14", "setId"),
+        ("CDA-H16-IDS", "recordTarget/patientRole/id[2]"),
+        ("CDA-H17-SP", "recordTarget/patientRole/patient/name/family[2]"),
+        ("CDA-H18-VALUE", "recordTarget/patientRole/patient/administrativeGenderCode"),
+        ("CDA-H20-CODE", "author/assignedAuthor/code"),
+        ("CDA-H22", "legalAuthenticator"),
+        ("CDA-H23-LOW", "documentationOf/serviceEvent/effectiveTime/low"),
+        ("CDA-H25-J02", "componentOf/encompassingEncounter/location/healthCareFacility/code"),
+        ("CDA-H27", "recordTarget/patientRole/telecom"),
+        ("CDA-I00-DMP", "recordTarget/patientRole/id"),
+        ("CDA-B02", "component/structuredBody/component/section"),
+        ("CDA-B04", "component/nonXMLBody/text"),
+    ],
+)
+def test_a_finding_says_where_in_the_document(rule: str, path: str) -> None:
+    """For reports: the element's path and its line; ERR-2 stays the OBX-5."""
+    (finding,) = checked(BROKEN[rule])
+    assert finding.path == path
+    assert finding.line is not None and finding.line >= 1
+    assert finding.place == OBX
+
+
+def test_the_line_is_that_of_the_element() -> None:
+    (finding,) = checked(BROKEN["CDA-H12"])
+    line = BROKEN["CDA-H12"].split(b"\n")[(finding.line or 0) - 1]
+    assert b"<confidentialityCode" in line
+
+
+def test_an_older_type_says_what_it_is() -> None:
+    """B08: the older media types, tolerated, must still be what they say."""
+    found = checked(cda_n1(media_type="text/rtf", payload=pdf()))
+    assert rules(found) == ["CDA-B01-OLD", "CDA-B08"]
+    assert rejecting(found) == ["CDA-B08"]
+    assert rejecting(checked(cda_n1(media_type="text/rtf", payload=pdf()), "interop")) == []
+    assert rules(checked(cda_n1(media_type="text/rtf", payload=b"{\\rtf1 essai}"))) == ["CDA-B01-OLD"]
+    assert rules(checked(cda_n1(media_type="text/plain", payload="Compte rendu, été\n".encode()))) == []
+
+
+@pytest.mark.parametrize("width", [0, 60, 64, 76])
+@pytest.mark.parametrize("size", [700, 5_000, 60_001, 60_002, 2_000_000])
+def test_a_good_pdf_is_good_however_its_base64_is_laid_out(size: int, width: int) -> None:
+    text = base64.b64encode(pdf(size)).decode()
+    if width:
+        text = "\r\n   ".join(text[i : i + width] for i in range(0, len(text), width))
+    start = N1.index(b'representation="B64">') + len(b'representation="B64">')
+    document = N1[:start] + text.encode() + N1[N1.index(b"</text>", start) :]
+    assert rules(checked(document)) == []
+
+
+def test_a_pdf_header_may_stand_a_little_later() -> None:
+    """ISO 32000-1, annex H: within the first 1024 bytes."""
+    assert rules(checked(cda_n1(payload=b"\xef\xbb\xbf\n" * 200 + pdf()))) == []
+    assert rejecting(checked(cda_n1(payload=b" " * 1100 + pdf()))) == ["CDA-B04"]
+
+
+def test_an_encrypted_pdf_is_seen_through_its_cross_reference_stream() -> None:
+    """PDF 1.5: no trailer; the dictionary with /Encrypt stands at startxref, far from the end."""
+    body = b"%PDF-1.5\n" + b"x" * 9_000
+    table = b"7 0 obj\n<< /Type /XRef /Encrypt 9 0 R >>\nstream\n" + b"y" * 20_000 + b"\nendstream\nendobj\n"
+    payload = body + table + b"startxref\n%d\n%%%%EOF\n" % len(body)
+    assert rules(checked(cda_n1(payload=payload))) == ["CDA-B06"]
+
+
+def test_every_rule_of_the_table_has_a_test_that_names_it() -> None:
+    sources = "".join(p.read_text(encoding="utf-8") for p in Path(__file__).parent.glob("test_*.py"))
+    table = read_rules(Path(gateway.cda.__file__).parent / "rules.toml")
+    assert [r.id for r in table if f'"{r.id}"' not in sources] == []
+
+
+@pytest.mark.official
+def test_every_official_document_gets_the_verdict_that_it_deserves() -> None:
+    """Archives and messages too: only the three N1 samples without setId are refused, in production alone."""
+    documents: dict[str, bytes] = {}
+    for archive in official("xdm").glob("*/IHE_XDM.ZIP"):
+        with zipfile.ZipFile(archive) as opened:
+            for name in opened.namelist():
+                if name.upper().endswith("DOC0001.XML"):
+                    documents[archive.parent.name] = opened.read(name)
+    for message in official("hl7").rglob("message_*"):
+        for found in re.findall(rb"Base64\^([A-Za-z0-9+/=]{5000,})", message.read_bytes()):
+            documents[message.name] = base64.b64decode(found + b"=" * (-len(found) % 4))
+    assert len(documents) == 9
+    for name, content in documents.items():
+        for dmp in (True, False):
+            assert rejecting(checked(content, "interop", dmp=dmp)) == [], name
+            expected = ["CDA-H14"] if "Radio" in name else []
+            assert rejecting(checked(content, dmp=dmp)) == expected, name
