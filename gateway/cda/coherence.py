@@ -33,6 +33,8 @@ _SEXES = {"UN": "U", "UNK": "U", "O": "U", "A": "U", "N": "U", "I": "U"}
 """HL7 0001 and CDA AdministrativeGender: what is neither M nor F is one value."""
 _TOLD = frozenset({"M", "F", "O", "U", "A", "N"})
 """PID-8 (table 0001)."""
+_FOUND = _TOLD | _SEXES.keys()
+"""administrativeGenderCode, and what is written in its place."""
 
 
 def check_coherence(transmission: Transmission, header: CdaHeader, findings: Findings, place: Place) -> None:
@@ -147,7 +149,7 @@ def _traits(patient: Patient, header: CdaHeader, findings: Findings) -> None:
     if precision and told.isdecimal() and told[:precision] != found[:precision]:
         findings.add("CDA-M01-BIRTH", PID_BIRTH)
     told, found = patient.sex.upper(), header.patient.gender.upper()
-    if told in _TOLD and found and _SEXES.get(told, told) != _SEXES.get(found, found):
+    if told in _TOLD and found in _FOUND and _SEXES.get(told, told) != _SEXES.get(found, found):
         findings.add("CDA-M01-SEX", PID_SEX)
     told, found = plain(patient.birth_family), plain(header.patient.birth_family)
     if told and found and told != found:

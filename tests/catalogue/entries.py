@@ -1,6 +1,7 @@
 """All families of the catalogue, in their order."""
 
 from tests.catalogue import (  # noqa: F401
+    bodies,
     destinations,
     document,
     header,

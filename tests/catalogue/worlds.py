@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sqlite3
 import ssl
 import threading
 from collections.abc import Coroutine
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from connectors.port import Preparation, Unavailable, Verdict
 from gateway import views
 from gateway.app import Gateway
+from gateway.exchange import overload
 from gateway.settings import Settings
 from tests.acceptance.process import Counterparts
 from tests.exchange.harness import settings
@@ -54,6 +56,10 @@ class World:
         if self.name == "full":
             # SQLite answers SQLITE_FULL, as on a full disk, from its next page on
             await gateway.journal.write(lambda s: s.connection().exec_driver_sql("PRAGMA max_page_count = 1"))
+        if self.name == "locked":
+            other = sqlite3.connect(self.directory / "journal.sqlite", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            self._stack.callback(other.close)
         return gateway
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -138,6 +144,19 @@ class World:
         made, connectors = self._scripted()
         connectors["dmp"].verdict = raises
         return made, connectors
+
+    async def _queue(self) -> tuple[Settings, dict[str, Scripted]]:
+        """One delivery that does not end is enough; they are counted at each message."""
+        self._stack.callback(setattr, overload, "RECOUNT", overload.RECOUNT)
+        overload.RECOUNT = 0.0
+        made, connectors = self._scripted(engine={"max_open_deliveries": 1})
+        connectors["dmp"].gate = connectors["mss"].gate = asyncio.Event()
+        self._stack.callback(connectors["dmp"].gate.set)
+        return made, connectors
+
+    async def _locked(self) -> tuple[Settings, dict[str, Scripted]]:
+        """Another process holds the journal's write lock (see `_start`)."""
+        return self._scripted(ack={"deadline": 0.5})
 
     async def _full(self) -> tuple[Settings, dict[str, Scripted]]:
         """The disk is full (see `_start`)."""
