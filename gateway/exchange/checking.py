@@ -27,7 +27,7 @@ from gateway.cda.package.xsd import XsdLayer
 from gateway.cda.valuesets import ValueSets, load_value_sets
 from gateway.errors import Finding, Place, Severity
 from gateway.hl7.message import Message
-from gateway.hl7.profile import Reading, read_transmission
+from gateway.hl7.profile import Reading, profile, read_transmission
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
 
@@ -110,6 +110,7 @@ class Checker:
         """`xsd`, `schematron`: the layers of the official package; None: not configured. `sets`: the value sets of
         our own rules; None: the shipped ones."""
         self.book = book
+        profile()  # a fault of the table shows now, not at the first message
         self._official = (xsd, schematron)
         self._sets = sets or load_value_sets()
         if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
