@@ -11,6 +11,7 @@ Source: spec/dmp.md §4.2 to §4.4; PRE_ERR (the original code and message reach
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ _CLASSES = {
     _DUPLICATE: OutcomeClass.PERMANENT,
 }
 _WORDS_LIMIT = 300
+_CODE_LIMIT = 64
+_NOT_CODE = re.compile(r"[^A-Za-z0-9_.-]")
 EXISTENCE: Final = "{urn:hl7-org:v3}PRPA_IN201308UV02"
 RETRIEVED: Final = f"{{{IHE}}}RetrieveDocumentSetResponse"
 _BODIES: Final = frozenset(
@@ -92,22 +95,40 @@ class Failure:
 
 
 def load_codes(path: Path | None = None) -> ErrorCodes:
-    """The table of `path`, or the shipped one: `code;class;label_fr;source`, `~words` for a pattern."""
-    file = path or SHIPPED_CODES
+    """The shipped table, completed by `path`: its rows come first and replace those of the same code.
+
+    Columns `code;class;label_fr;source`; a code that begins with `~` is a part of the server's words. (The annexe
+    A7-1 of the DMP's guide is not public: whoever has it adds its codes in a file.)
+    """
     by_code: dict[str, CodeRow] = {}
-    by_words: list[tuple[str, CodeRow]] = []
+    by_words: dict[str, CodeRow] = {}
+    for file in (SHIPPED_CODES,) if path is None else (path, SHIPPED_CODES):
+        for code, row in _read_codes(file):
+            (by_words if code.startswith("~") else by_code).setdefault(code.removeprefix("~"), row)
+    return ErrorCodes(by_code, tuple(by_words.items()))
+
+
+def _read_codes(file: Path) -> list[tuple[str, CodeRow]]:
+    wrong: list[str] = []
+    made: list[tuple[str, CodeRow]] = []
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter=";"):
-                kind = row["class"]
-                made = CodeRow(_CLASSES[kind], row["label_fr"] or "", kind == _DUPLICATE)
-                if row["code"].startswith("~"):
-                    by_words.append((row["code"][1:], made))
-                else:
-                    by_code[row["code"]] = made
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            for number, row in enumerate(csv.DictReader(lines, delimiter=";"), 2):
+                kind = (row["class"] or "").strip()
+                code = row["code"].strip()
+                if kind not in _CLASSES or not code.removeprefix("~"):
+                    wrong.append(str(number))
+                    continue
+                label = (row["label_fr"] or "").strip()
+                made.append((code, CodeRow(_CLASSES[kind], label, kind == _DUPLICATE)))
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as e:
         raise ConfigurationFault(f"DMP error table {file.name}: {type(e).__name__} {e}") from e
-    return ErrorCodes(by_code, tuple(by_words))
+    if wrong:
+        raise ConfigurationFault(
+            f"DMP error table {file.name}: line(s) {', '.join(wrong)}: no code, or a class that is none of "
+            f"{', '.join(_CLASSES)}"
+        )
+    return made
 
 
 def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: bool) -> Answer | Failure:
@@ -168,6 +189,11 @@ def _http_failure(status: int, doubt: OutcomeClass) -> Failure:
     return Failure(outcome, f"HTTP{status}", f"Réponse HTTP {status} du DMP.")
 
 
+def _code(value: str) -> str:
+    """A code without its namespace. Codes go to logs and metrics: what does not look like one is cut down."""
+    return _NOT_CODE.sub("", value.rpartition(":")[2])[:_CODE_LIMIT]
+
+
 def _words(code: str, words: str, row: CodeRow | None) -> str:
     """The server's words, with the French label when they do not say it already."""
     said = " ".join(words.split())[:_WORDS_LIMIT]
@@ -178,10 +204,8 @@ def _words(code: str, words: str, row: CodeRow | None) -> str:
 
 
 def _fault(fault: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Failure:
-    code = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Value") or "").rpartition(":")[2].strip()
-    subcode = (
-        (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Subcode/{{{SOAP}}}Value") or "").rpartition(":")[2].strip()
-    )
+    code = _code(fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Value") or "")
+    subcode = _code(fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Subcode/{{{SOAP}}}Value") or "")
     words = fault.findtext(f"{{{SOAP}}}Reason/{{{SOAP}}}Text") or ""
     row = codes.find(subcode, words)
     if row is not None:
@@ -206,7 +230,7 @@ def _registry(
     warnings: list[str] = []
     failures: list[Failure] = []
     for error in response.iterfind(f"{{{RS}}}RegistryErrorList/{{{RS}}}RegistryError"):
-        code = (error.get("errorCode") or "").rpartition(":")[2]
+        code = _code(error.get("errorCode") or "")
         if (error.get("severity") or "").endswith(":Warning"):
             warnings.append(code)
             continue

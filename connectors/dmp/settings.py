@@ -177,7 +177,8 @@ class DmpSettings(_Table):
     """File of the API's callers; without it there is no API."""
     api: Api = Api()
     error_codes: Path | None = None
-    """File that replaces the shipped dmp_error_codes.csv."""
+    """File that completes the shipped dmp_error_codes.csv (same columns; its rows replace those of the same
+    code)."""
     expiry_warning_days: int = Field(30, ge=0)
 
     @field_validator("base_url")

@@ -93,7 +93,7 @@ def _properties(
             ("X509IssuerName", certificate.issuer.rfc4514_string()),
             ("X509SerialNumber", str(certificate.serial_number)),
         ):
-            etree.SubElement(serial, f"{{{DS}}}{tag}").text = text
+            etree.SubElement(serial, f"{{{DS}}}{tag}", nsmap={"ds": DS}).text = text
     x(x(inner, "SignaturePolicyIdentifier"), "SignaturePolicyImplied")
     return signed
 

@@ -2,7 +2,8 @@
 
 Purpose: what signxml does not offer (it knows XAdES 1.4.1 and refuses SHA-1). The VIHF is signed by signxml
 itself: docs/decisions/0003.
-Guarantee: no XML is ever read here, no signature verified.
+Guarantee: canonical bytes are those of the recommendation, whatever libxml2 makes of a part of a document; no
+signature is verified here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Final, Literal
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
+
+from gateway.safexml import safe_parser
 
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 C14N_WITH_COMMENTS: Final = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315#WithComments"
@@ -45,7 +48,14 @@ def rsa_sign(key: rsa.RSAPrivateKey, data: bytes, kind: Digest) -> str:
 
 
 def canonical(element: etree._Element | etree._ElementTree) -> bytes:
-    """Inclusive canonical XML 1.0 with comments. Of a tree: with what stands outside the root element."""
+    """Inclusive canonical XML 1.0 with comments. Of a tree: with what stands outside the root element.
+
+    A part of a document is made a document first: libxml2 writes `xmlns=""` on grandchildren when it canonicalises a
+    part whose namespace is the default one (docs/decisions/0016), and no other verifier would agree.
+    """
+    if isinstance(element, etree._Element) and element.getparent() is not None:
+        alone = etree.fromstring(etree.tostring(element, with_tail=False), safe_parser())
+        return etree.tostring(alone, method="c14n", with_comments=True)
     return etree.tostring(element, method="c14n", with_comments=True)
 
 

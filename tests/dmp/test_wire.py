@@ -156,13 +156,30 @@ def test_what_is_no_answer_leaves_a_write_uncertain_and_a_query_transient(
         assert got.outcome is outcome
 
 
-def test_error_table_can_be_replaced_and_is_checked(tmp_path: Path) -> None:
+def test_error_table_can_be_completed_and_is_checked(tmp_path: Path) -> None:
+    """Annexe A7-1 is not public: whoever has it adds rows; the shipped ones stay."""
     file = tmp_path / "codes.csv"
-    file.write_text("code;class;label_fr;source\nDMPClosed;transient;x;y\n")
-    assert load_codes(file).by_code["DMPClosed"].outcome is OutcomeClass.TRANSIENT
-    file.write_text("code;class;label_fr;source\nDMPClosed;sometimes;x;y\n")
+    file.write_text("code;class;label_fr;source\nDMPClosed;transient;x;y\nDMPNew;configuration;Neuf;A7-1\n")
+    codes = load_codes(file)
+    assert codes.by_code["DMPClosed"].outcome is OutcomeClass.TRANSIENT
+    assert codes.by_code["DMPNew"].outcome is OutcomeClass.CONFIGURATION
+    assert codes.by_code["XDSRegistryBusy"].outcome is OutcomeClass.TRANSIENT
+    assert codes.find("Sender", "Structure introuvable ou Inactive") is not None
+    file.write_text("code;class;label_fr;source\nDMPClosed;sometimes;x;y\n;permanent;x;y\n")
+    with pytest.raises(ConfigurationFault, match=r"codes\.csv: line\(s\) 2, 3"):
+        load_codes(file)
+    file.write_text("code,class\n1,2\n")
     with pytest.raises(ConfigurationFault, match=r"codes\.csv"):
         load_codes(file)
+
+
+def test_a_code_that_quotes_a_patient_is_cut_down(codes: ErrorCodes) -> None:
+    """Codes go to logs: letters, digits, dots and dashes, 64 of them; the words stay whole for the ZAM."""
+    body = registry_response([("XDSError for DURAND^CAMILLE " + "9" * 100, "Patient inconnu")])
+    got = read_reply(reply(body), ID, codes, writes=True)
+    assert isinstance(got, Failure)
+    assert len(got.code) == 64 and "^" not in got.code and " " not in got.code
+    assert got.label == "Patient inconnu"
 
 
 # --- TLS and certificates ---------------------------------------------------------------------------------------

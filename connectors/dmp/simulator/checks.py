@@ -271,6 +271,9 @@ _DIGESTS = {DS + "sha1": "sha1", "http://www.w3.org/2001/04/xmlenc#sha256": "sha
 
 
 def _canonical(node: etree._Element | etree._ElementTree) -> bytes:
+    if isinstance(node, etree._Element):
+        # libxml2 writes xmlns="" on grandchildren when it canonicalises a part of a document (decision 0016)
+        node = etree.fromstring(etree.tostring(node, with_tail=False), safe_parser()).getroottree()
     return etree.tostring(node, method="c14n", with_comments=True)
 
 
