@@ -12,6 +12,7 @@ Source: spec/dmp.md §3.1, §3.7, §3.8, §5; spec/mssante.md §1.6.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -341,8 +342,26 @@ def stored_query(
     etree.SubElement(root, f"{{{QUERY}}}ResponseOption", returnComposedObjects="true", returnType=return_type)
     query = etree.SubElement(root, f"{{{RIM}}}AdhocQuery", id=query_id)
     for name, literal in parameters:
-        _slot(query, name, (literal,))
+        _slot(query, name, _values(literal))
     return root
+
+
+_STRING = re.compile(r"'(?:[^']|'')*'")
+_LONG_NAME = 256
+"""Characters of a `rim:Value` (LongName of rim.xsd)."""
+
+
+def _values(literal: str) -> list[str]:
+    """A literal, in several Values when it is a list too long for one (ITI-18: their union is the list)."""
+    if len(literal) <= _LONG_NAME or not literal.startswith("("):
+        return [literal]
+    made: list[str] = []
+    for one in _STRING.findall(literal):
+        if made and len(made[-1]) + len(one) + 3 <= _LONG_NAME:
+            made[-1] += f",{one}"
+        else:
+            made.append(one)
+    return [f"({v})" for v in made]
 
 
 def literals(*values: str) -> str:

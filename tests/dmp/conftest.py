@@ -19,6 +19,7 @@ from connectors.port import Accepted, ConnectorContext, DeliveryJob, PlannedDeli
 from gateway.cda.document import Document
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Preset, RuleBook, read_rules
+from tests.official import OFFICIAL
 from tests.xds import samples
 
 
@@ -51,7 +52,9 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @pytest.fixture
 async def simulator(pki: Pki) -> AsyncIterator[DmpSimulator]:
-    made = create_simulator(pki.directory.parent)
+    schemas = OFFICIAL / "schemas"
+    # where the schemas are, every request of every test is validated
+    made = create_simulator(pki.directory.parent, schemas=schemas if schemas.is_dir() else None)
     async with made.running():
         yield made
 

@@ -108,3 +108,15 @@ def test_deletion_updates_the_status_of_one_entry(lot: SubmissionSet) -> None:
     assert [(a.get("targetObject")) for a in found] == [OLD]
     assert [v.text for v in found[0].iterfind(".//rim:Value", NS)] == [ebrim.APPROVED, ebrim.DELETED]
     assert tree.find(".//rim:ExtrinsicObject", NS) is None
+
+
+@pytest.mark.official
+def test_a_list_too_long_for_one_value_is_several() -> None:
+    """rim.xsd: 256 characters in a Value; ITI-18: the values of a slot are one list."""
+    uids = [f"1.2.250.1.71.4.2.2.990000010.{n}.'quoted','" for n in range(20)]
+    made = ebrim.stored_query(ebrim.GET_DOCUMENTS, (("$XDSDocumentEntryUniqueId", ebrim.literals(*uids)),))
+    values = [v.text or "" for v in made.iter(f"{{{ebrim.RIM}}}Value")]
+    assert len(values) > 1
+    joined = ",".join(v[1:-1] for v in values)
+    assert f"({joined})" == ebrim.literals(*uids)
+    valid("query.xsd", made)

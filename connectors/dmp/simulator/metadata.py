@@ -17,6 +17,7 @@ from typing import Final
 from connectors.dmp.simulator.answers import Refusal
 from connectors.dmp.simulator.rim import Coded, Described, Lot
 from connectors.xds import ebrim
+from connectors.xds.model import XdsCode
 from connectors.xds.oid import is_oid
 from connectors.xds.tables import Tables
 
@@ -105,12 +106,12 @@ def _formats(one: Described) -> Iterator[str]:
             yield f"{name} : code ou codingScheme absent"
 
 
-def _known(code: Coded, values: Iterable[object]) -> bool:
-    return any((v.code, v.scheme) == (code.code, code.scheme) for v in values)  # type: ignore[attr-defined]
+def _known(code: Coded, values: Iterable[XdsCode]) -> bool:
+    return any((v.code, v.scheme) == (code.code, code.scheme) for v in values)
 
 
 def _value_sets(one: Described, tables: Tables) -> Iterator[str]:
-    sets: Mapping[str, tuple[str, Iterable[object]]] = {
+    sets: Mapping[str, tuple[str, Iterable[XdsCode]]] = {
         ebrim.DOC_CLASS: ("classCode hors JDV_J57", tables.class_by_type.values()),
         ebrim.DOC_FACILITY: ("healthcareFacilityTypeCode hors JDV_J61", tables.facility.values()),
         ebrim.DOC_CONFIDENTIALITY: ("confidentialityCode hors JDV_J58", tables.confidentiality.values()),
