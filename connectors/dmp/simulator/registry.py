@@ -15,6 +15,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -205,7 +206,7 @@ class Registry:
                 names[one.described.object_id] = uuid
                 entry = StoredEntry(
                     described=one.described,
-                    element=one.element,
+                    element=deepcopy(one.element),  # the whole request would stay in memory with it
                     content=one.content,
                     status="Approved",
                     entry_uuid=uuid,
@@ -228,7 +229,7 @@ class Registry:
             return made
 
     def _keep_set(self, lot: rim.Lot, package: etree._Element) -> StoredSet:
-        made = StoredSet(lot, package, uuid4().urn)
+        made = StoredSet(lot, deepcopy(package), uuid4().urn)
         self._sets[lot.unique_id] = made
         return made
 
@@ -265,7 +266,7 @@ class Registry:
         with self._lock:
             stored_set = self._keep_set(lot, package)
             entry.described = new
-            entry.element = element
+            entry.element = deepcopy(element)
             entry.version += 1
             self._renamed(entry)
             slots = {"SubmissionSetStatus": ("Original",), "PreviousVersion": (str(entry.version - 1),)}
