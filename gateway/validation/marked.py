@@ -170,8 +170,11 @@ def _document(title: str, content: bytes, findings: Mapping[int, Finding], whole
         if isinstance(item, Gap):
             lines.append(item)
         else:
-            pieces = ((folded(texts[item]), item + 1 in here),)
-            lines.append(Line(f"ligne {item + 1}", pieces, tuple(here.get(item + 1, ()))))
+            text = folded(texts[item])
+            indent = len(text) - len(text.lstrip())
+            pieces = ((text[:indent], False), (text[indent:], item + 1 in here))
+            shown = tuple((piece, marked) for piece, marked in pieces if piece)
+            lines.append(Line(f"ligne {item + 1}", shown, tuple(here.get(item + 1, ()))))
     return Block(title, lines, tuple(homeless))
 
 
