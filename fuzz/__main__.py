@@ -5,6 +5,7 @@ Stops at the first broken promise with exit status 1; what breaks it is printed 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -23,8 +24,11 @@ def hypothesis(seconds: float) -> int:
     while time.monotonic() < end:
         print(f"hypothesis, seed {seed}", flush=True)
         command = [sys.executable, "-m", "pytest", "tests/fuzz", "-x", f"--hypothesis-seed={seed}"]
-        if status := subprocess.run(command, cwd=ROOT, env=os.environ | {"SEGUR_FUZZ": "long"}).returncode:
-            return status
+        environment = os.environ | {"SEGUR_FUZZ": "long"}
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            left = max(end - time.monotonic(), 1)
+            if status := subprocess.run(command, cwd=ROOT, env=environment, timeout=left).returncode:
+                return status
         seed += 1
     return 0
 

@@ -16,6 +16,9 @@ WORLDS = {
     "basic-err": "extended_err = false",
     "unknown-refused": 'unknown_predecessor = "refuse"',
     "tls": "TLS mutuel",
+    "tls-plain": "TLS mutuel",
+    "tls-no-certificate": "TLS mutuel",
+    "network": "allowed_networks",
 }
 HEAD = """# Que répond la passerelle ?
 

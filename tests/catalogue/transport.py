@@ -148,3 +148,24 @@ stream(
     world="tls",
     closes=True,
 )
+stream(
+    "tls-no-certificate",
+    "Client sans certificat : connexion refusée",
+    lambda g: encode(g.mdm),
+    world="tls-no-certificate",
+    closes=True,
+)
+stream(
+    "tls-plain",
+    "Message en clair sur un port TLS",
+    lambda g: encode(g.mdm),
+    world="tls-plain",
+    closes=True,
+)
+stream(
+    "network",
+    "Réseau non autorisé : connexion refusée",
+    lambda g: encode(g.mdm),
+    world="network",
+    closes=True,
+)

@@ -162,6 +162,22 @@ class World:
         """The disk is full (see `_start`)."""
         return self._scripted()
 
+    async def _tls_plain(self) -> tuple[Settings, dict[str, Scripted]]:
+        """Mutual TLS, and a client that speaks in clear."""
+        made = await self._tls()
+        self.tls = None
+        return made
+
+    async def _tls_no_certificate(self) -> tuple[Settings, dict[str, Scripted]]:
+        """Mutual TLS, and a client without a certificate."""
+        made = await self._tls()
+        self.tls = ssl.create_default_context(cafile=str(self.directory / "ours" / "ca.pem"))
+        return made
+
+    async def _network(self) -> tuple[Settings, dict[str, Scripted]]:
+        """Only another network may connect."""
+        return self._scripted(listener={"port": 0, "allowed_networks": ["10.0.0.0/8"]})
+
     async def _tls(self) -> tuple[Settings, dict[str, Scripted]]:
         """Mutual TLS; this world's own client has a certificate of another authority."""
         ours, other = Authority(self.directory / "ours"), Authority(self.directory / "other")

@@ -101,13 +101,13 @@ def damaged_trees(draw: st.DrawFn) -> bytes:
     return etree.tostring(root, xml_declaration=True, encoding=encoding)
 
 
-@examples(250, 3000)
+@examples(250, 1000)
 @given(damaged_trees(), events, presets)
 def test_damaged_trees(content: bytes, event: str, preset: Preset) -> None:
     document_promises(content, event, preset)
 
 
-@examples(150, 2000)
+@examples(150, 700)
 @given(documents, st.sampled_from(FORGED), st.integers(0), events, presets)
 def test_something_forged_in(document: bytes, forged: bytes, at: int, event: str, preset: Preset) -> None:
     places = [m.start() for m in re.finditer(rb"<", document)]
@@ -115,7 +115,7 @@ def test_something_forged_in(document: bytes, forged: bytes, at: int, event: str
     document_promises(document[:i] + forged + document[i:], event, preset)
 
 
-@examples(80, 2000)
+@examples(80, 700)
 @given(documents, st.integers(0), st.integers(0, 60), st.binary(max_size=12), events, presets)
 def test_damaged_bytes(
     document: bytes, at: int, length: int, patch: bytes, event: str, preset: Preset

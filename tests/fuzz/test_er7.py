@@ -16,25 +16,25 @@ from tests.fuzz.support import CHECKERS, MESSAGES, check, examples
 presets = st.sampled_from(["production", "interop"])
 
 
-@examples(250, 3000)
+@examples(250, 1000)
 @given(changed(), presets)
 def test_a_changed_message_is_read_whole_or_refused(raw: bytes, preset: Preset) -> None:
     message_promises(raw, preset)
 
 
-@examples(120, 3000)
+@examples(120, 1000)
 @given(grammar(), presets)
 def test_nothing_but_syntax(raw: bytes, preset: Preset) -> None:
     message_promises(raw, preset)
 
 
-@examples(150, 3000)
+@examples(150, 1000)
 @given(changed(most=1), presets)
 def test_one_change(raw: bytes, preset: Preset) -> None:
     message_promises(raw, preset)
 
 
-@examples(60, 5000)
+@examples(60, 500)
 @given(st.binary(max_size=300), presets)
 def test_any_bytes(raw: bytes, preset: Preset) -> None:
     message_promises(raw, preset)

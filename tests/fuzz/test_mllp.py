@@ -45,7 +45,7 @@ payloads = st.one_of(
 ).filter(lambda p: END not in p + b"\r" and b"\x0bMSH" not in p and len(p) <= LIMIT)
 
 
-@examples(200)
+@examples(200, 3000)
 @given(st.lists(st.tuples(garbage, payloads), max_size=5), garbage, st.lists(st.integers(0), max_size=10))
 def test_the_same_payloads_whatever_the_cuts_and_the_garbage(
     sent: list[tuple[bytes, bytes]], after: bytes, cuts: list[int]
@@ -60,7 +60,7 @@ def test_the_same_payloads_whatever_the_cuts_and_the_garbage(
     assert decoder.buffered == 0
 
 
-@examples(150)
+@examples(150, 3000)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6), st.integers(8, 60))
 def test_any_stream_ends_and_a_good_frame_after_it_is_read(
     stream: bytes, cuts: list[int], limit: int
@@ -236,11 +236,11 @@ def test_the_listener_survives_its_clients(threaded: Threaded) -> None:
     class Machine(Clients):
         gateway = threaded
 
-    run_state_machine_as_test(Machine, settings=examples(12, 400, stateful_step_count=12))
+    run_state_machine_as_test(Machine, settings=examples(12, 60, stateful_step_count=12))
     threaded.call(threaded.running.until(lambda: not threaded.running.gateway.listener._open))
 
 
-@examples(15, 1000)
+@examples(15, 100)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_answered_or_closed(threaded: Threaded, data: bytes) -> None:
     """A client that sends anything and waits: it reads an answer or the end, never nothing for ever."""
