@@ -206,6 +206,11 @@ def _shareable(
     industry = organisation.industry if organisation else None
     if industry is not None and industry.code in tables.practice and industry.code not in tables.practice_dmp:
         findings.add("DMP-PRACTICE", place, document=number)
+    signer = header.legal_authenticator
+    # without any identifier it is a missing attribute, told as such
+    known = [i for i in signer.ids if i.extension] if signer is not None else []
+    if known and not any(i.root == formats.PS_ID for i in known):
+        findings.add("DMP-SIGNER", place, document=number)
     if header.confidentiality is not None and header.confidentiality.code in ("R", "V"):
         findings.add("DMP-CONFIDENTIALITY", place, document=number)
     if len(document.content) > settings.max_document_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from connectors.dmp.connector import DmpConnector
 from connectors.dmp.simulator import DmpSimulator, Fault
 from connectors.dmp.simulator.pki import Pki
-from connectors.port import Outcome, OutcomeClass, Predecessor
+from connectors.port import Accepted, Outcome, OutcomeClass, Predecessor, Preparation, Refused
 from fixtures import build
 from gateway.cda.document import RelatedDocument
 from gateway.errors import ConfigurationFault
@@ -370,3 +371,42 @@ async def test_stopped_connector_sends_nothing(
     await connector.stop()
     assert told(await connector.deliver(job)) == (OutcomeClass.TRANSIENT, "STOPPED")
     assert not simulator.events
+
+
+# --- TD0.2 before the ACK ---------------------------------------------------------------------------------------
+
+
+async def asked_first(simulator: DmpSimulator, **changes: Any) -> tuple[DmpConnector, Preparation]:
+    settings = {**simulator.connector_settings(), "precheck_existence": True, **changes}
+    return await connector_for(settings), Preparation(
+        samples.transmission(), (samples.document(),), datetime.now(UTC)
+    )
+
+
+async def test_existence_may_be_asked_before_the_ack(simulator: DmpSimulator) -> None:
+    """`precheck_existence`: TD0.2 answers NF: refused at once (DMP-ABSENT); OK: accepted."""
+    connector, preparation = await asked_first(simulator)
+    assert isinstance(await connector.prepare(preparation), Accepted)
+    simulator.patients.set(build.PATIENT.ins, "unknown")
+    verdict = await connector.prepare(preparation)
+    assert isinstance(verdict, Refused)
+    assert [f.rule for f in verdict.findings] == ["DMP-ABSENT"]
+    assert {e.transaction for e in simulator.events} == {"TD0.2"}
+    await connector.stop()
+
+
+@pytest.mark.parametrize("fault", [Fault("http"), Fault("html"), Fault("delay", seconds=5.0)])
+async def test_no_answer_about_existence_is_no_reason_to_refuse(
+    simulator: DmpSimulator, fault: Fault
+) -> None:
+    simulator.patients.set(build.PATIENT.ins, "unknown")
+    connector, preparation = await asked_first(simulator, precheck_timeout=0.3)
+    simulator.plan(fault)
+    assert isinstance(await connector.prepare(preparation), Accepted)
+    await connector.stop()
+
+
+async def test_existence_is_not_asked_unless_wanted(simulator: DmpSimulator, connector: DmpConnector) -> None:
+    preparation = Preparation(samples.transmission(), (samples.document(),), datetime.now(UTC))
+    assert isinstance(await connector.prepare(preparation), Accepted)
+    assert simulator.events == []

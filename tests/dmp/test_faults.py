@@ -249,3 +249,33 @@ async def ended(gateway: Gateway, control_ids: list[str]) -> dict[str, str]:
             if len(states) == len(control_ids):
                 return states
             await asyncio.sleep(0.1)
+
+
+async def test_expired_without_an_answer_then_asked_again_is_told_yes(
+    simulator: DmpSimulator, tmp_path: Path
+) -> None:
+    """The DMP kept the document, cut, and could not be asked until the delivery expired: N (unknown outcome). The DPI
+    sends it again: the gateway looks first, finds its own bytes there, publishes nothing more and says Y."""
+    retry = {"first": 0.02, "longest": 0.05, "jitter": 0, "lifetime": 0.01}
+    settings = Settings(
+        listener={"port": 0},
+        web={"enabled": False},
+        journal={"path": "journal.sqlite"},
+        engine={"retry": retry},
+        connectors={"dmp": simulator.connector_settings()},
+    )
+    simulator.plan(Fault("commit_then_drop", action="submit"))
+    simulator.plan(Fault("http", action="query", times=0))
+    cda = build.cda_n1()
+    gateway = Gateway(settings, tmp_path)
+    await gateway.start()
+    try:
+        for control_id, state in (("FIRST", "expired"), ("AGAIN", "succeeded")):
+            message = build.mdm("T02", cda, control_id=control_id, recipients=())
+            assert read(await send("127.0.0.1", gateway.mllp_port, message)).code == "AA"
+            assert await ended(gateway, [control_id]) == {control_id: state}
+            simulator.clear_faults()
+    finally:
+        await gateway.stop()
+    assert sum(e.action == "submit" for e in simulator.events) == 1
+    assert simulator.documents[f"{samples.ROOT}.1.1"].content == cda

@@ -18,7 +18,7 @@ from connectors.dmp.settings import DmpSettings, read_settings
 from connectors.port import PlannedDelivery, Preparation
 from connectors.xds.tables import load_tables
 from fixtures import build
-from gateway.cda.document import CdaOrganisation, Document
+from gateway.cda.document import CdaOrganisation, CdaSigner, Document
 from gateway.errors import GatewayBug, Severity
 from gateway.hl7.transmission import Action, Code, Flags, InstanceId, PatientId, Transmission
 from gateway.rules import Findings, Preset
@@ -105,6 +105,11 @@ REFUSED: list[tuple[str, Transmission | None, dict[str, Any]]] = [
     ("DMP-AUTHOR", None, {"authors": (replace(HEADER.authors[0], organisation=OTHER_HOSPITAL),)}),
     ("DMP-TITLE", None, {"title": "x" * 129}),
     ("DMP-CONFIDENTIALITY", None, {"confidentiality": Code("R", "", "2.16.840.1.113883.5.25")}),
+    (
+        "DMP-SIGNER",
+        None,
+        {"legal_authenticator": CdaSigner((InstanceId("1.2.3", "4"),), "20260110", samples.DOCTOR, None)},
+    ),
     ("DMP-METADATA", None, {"facility": None}),
     ("DMP-METADATA", None, {"template_ids": ()}),
     ("DMP-METADATA", None, {"events": ()}),
@@ -125,7 +130,11 @@ def test_each_rule_refuses_in_production(
 
 @pytest.mark.parametrize(
     ("rule", "sent", "changes"),
-    [r for r in REFUSED if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-CONFIDENTIALITY", "DMP-SECRET")],
+    [
+        r
+        for r in REFUSED
+        if r[0] in ("DMP-AUTHOR", "DMP-TITLE", "DMP-CONFIDENTIALITY", "DMP-SECRET", "DMP-SIGNER")
+    ],
 )
 def test_interop_warns_and_plans(rule: str, sent: Transmission | None, changes: dict[str, Any]) -> None:
     findings, planned = run(sent, samples.document(b"<x/>", **changes), preset="interop")
