@@ -8,6 +8,7 @@ import pytest
 
 from gateway.cda.package.folder import BadReference, Package
 from gateway.cda.package.valuesets import ValueSets
+from gateway.cda.package.xsd import XsdLayer
 from gateway.errors import ConfigurationFault
 from tests.package import mini
 
@@ -99,3 +100,13 @@ def test_a_missing_voc_file_is_rebuilt_from_its_jdv(tmp_path: Path) -> None:
     with pytest.raises(BadReference):
         sets.read(mini.STRUCMIN, "include/voc-9.9.9-DYNAMIC.xml")
     assert sets.unreadable() == ["jeuxDeValeurs/Empty.xml"]
+
+
+@pytest.mark.parametrize("reference", ["../../../../outside.xsd", "http://127.0.0.1:9/x.xsd", "{uri}"])
+def test_an_xsd_cannot_bring_in_a_file_from_elsewhere(tmp_path: Path, reference: str) -> None:
+    outside = tmp_path / "outside.xsd"
+    outside.write_text(mini.TYPES)
+    xsd = mini.XSD.replace("general/types.xsd", reference.format(uri=outside.as_uri()))
+    folder = mini.make(tmp_path / "package", {"infrastructure/cda/CDA_extended.xsd": xsd})
+    with pytest.raises(ConfigurationFault, match="from elsewhere"):
+        XsdLayer(Package.open(folder))

@@ -28,6 +28,7 @@ from gateway.errors import ConfigurationFault, Place
 from gateway.rules import Findings
 from gateway.safexml import safe_parser
 
+_XS = "http://www.w3.org/2001/XMLSchema"
 SHOWN = 3
 """Places that a finding names; the rest is a number."""
 _STEP = re.compile(r"^(?:[^/:\[]+:)?([^/\[]+)(\[\d+\])?$")
@@ -89,6 +90,7 @@ class XsdLayer:
         self._package = package
         self._local = threading.local()
         self._known = package.vocabulary()
+        _stays_inside(package)
         self._schema()
 
     def check(self, root: etree._Element, findings: Findings, place: Place) -> None:
@@ -167,6 +169,23 @@ def _index(node: etree._Element) -> str:
     before = sum(1 for _ in node.itersiblings(str(node.tag), preceding=True))
     after = next(node.itersiblings(str(node.tag)), None)
     return f"[{before + 1}]" if before or after is not None else ""
+
+
+def _stays_inside(package: Package) -> None:
+    """No XSD of the package may bring in one from elsewhere: libxml2 would open it."""
+    for name in package.under("infrastructure", ".xsd"):
+        try:
+            root = etree.parse(str(package.path(name)), safe_parser()).getroot()
+        except (OSError, etree.LxmlError):
+            continue  # told by the compilation, when it is needed
+        for element in root.iter(
+            *(f"{{{_XS}}}{tag}" for tag in ("include", "import", "redefine", "override"))
+        ):
+            try:
+                package.resolve(name, element.get("schemaLocation", "") or name.rsplit("/", 1)[-1])
+            except BadReference as e:
+                if e.outside:
+                    raise ConfigurationFault(f"cda.package: {name} brings in a file from elsewhere") from None
 
 
 def _compile(package: Package) -> etree.XMLSchema:
