@@ -44,7 +44,7 @@ from connectors.port import (
     Unavailable,
     Verdict,
 )
-from connectors.xds.ebrim import APPROVED, DELETED
+from connectors.xds.ebrim import APPROVED, ARCHIVED, DELETED
 from connectors.xds.tables import Tables, load_tables
 from gateway.errors import GatewayBug, Place
 from gateway.hl7.transmission import Action, Transmission
@@ -80,7 +80,9 @@ class DmpConnector:
         return transmission.flags.dest_dmp
 
     async def start(self) -> None:
-        """Check certificates, open the pool."""
+        """Check the API's tokens and the certificates, open the pool."""
+        if self._settings.api_tokens is not None:
+            TokenFile(self._settings.api_tokens).current()
         await self._link.start()
 
     async def stop(self) -> None:
@@ -149,7 +151,6 @@ class DmpConnector:
         if settings.api_tokens is None:
             return None
         tokens = TokenFile(settings.api_tokens)
-        tokens.current()  # a wrong file is said at start
         calls = Calls(settings, self._tables, self._roles, self._link, self._clock)
         # deliveries keep at least half of the connections
         return create_api(
@@ -205,13 +206,20 @@ class DmpConnector:
             return Outcome(
                 OutcomeClass.PERMANENT, "AMBIGUOUS", "Plusieurs références pour le document à supprimer."
             )
+        made = await self._set_deleted(plan, found[0], APPROVED, job.now)
+        if isinstance(made, Failure) and made.code == "XDSMetadataUpdateError":
+            # an archived document must say so in OriginalStatus, and TD3.1b does not tell (§3.8)
+            made = await self._set_deleted(plan, found[0], ARCHIVED, job.now)
+        return await self._refused(job, plan, made) if isinstance(made, Failure) else made
+
+    async def _set_deleted(
+        self, plan: Plan, entry_uuid: str, original: str, now: datetime
+    ) -> Outcome | Failure:
         request = await asyncio.to_thread(
-            self._link.build.status, plan.subject, plan.lot, found[0], APPROVED, DELETED, job.now
+            self._link.build.status, plan.subject, plan.lot, entry_uuid, original, DELETED, now
         )
         answer = await self._link.call(request, writes=True)
-        if isinstance(answer, Failure):
-            return await self._refused(job, plan, answer)
-        return _done(answer, request)
+        return answer if isinstance(answer, Failure) else _done(answer, request)
 
     async def _refused(self, job: DeliveryJob, plan: Plan, failure: Failure) -> Outcome:
         """A refusal that an earlier attempt of ours explains is a success: look before believing it.

@@ -441,10 +441,8 @@ async def test_no_tokens_no_api(simulator: DmpSimulator, tmp_path: Path) -> None
     await connector.stop()
     (tmp_path / "empty.toml").write_text("")
     settings = {**simulator.connector_settings(), "api_tokens": str(tmp_path / "empty.toml")}
-    connector = await connector_for(settings)
     with pytest.raises(ConfigurationFault, match="api_tokens"):
-        connector.api(audit)
-    await connector.stop()
+        await connector_for(settings)
 
 
 def test_codes_of_a_document_type_are_known() -> None:

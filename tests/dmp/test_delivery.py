@@ -131,6 +131,28 @@ async def test_deletion_and_deleting_again(
     assert (await connector.reconcile(job)).outcome is OutcomeClass.SUCCESS
 
 
+async def test_a_document_that_the_patient_archived_can_be_deleted(
+    simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
+) -> None:
+    """§3.8: OriginalStatus is Approved or Archived, which TD3.1b does not say."""
+    await connector.deliver(await dpi.job(samples.document()))
+    simulator.documents[V1].status = "Archived"
+    job = await dpi.job(samples.document(), Action.DELETE, Predecessor.DELIVERED)
+    assert told(await connector.deliver(job)) == (OutcomeClass.SUCCESS, "")
+    assert simulator.documents[V1].status == "Deleted"
+
+
+async def test_a_deletion_that_the_dmp_refuses_is_told(
+    simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
+) -> None:
+    await connector.deliver(await dpi.job(samples.document()))
+    simulator.plan(Fault("code", action="update", code="XDSMetadataUpdateError", words="non", times=0))
+    job = await dpi.job(samples.document(), Action.DELETE, Predecessor.DELIVERED)
+    assert told(await connector.deliver(job)) == (OutcomeClass.PERMANENT, "XDSMetadataUpdateError")
+    assert sum(e.action == "update" for e in simulator.events) == 2
+    assert simulator.documents[V1].status == "Approved"
+
+
 async def test_deletion_cut_after_commit_is_reconciled(
     simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
 ) -> None:
