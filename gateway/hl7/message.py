@@ -136,6 +136,20 @@ class Message:
                 places[segment.index] = self._place_of(segment, offset)
         return [places[i] for i in sorted(places)]
 
+    @property
+    def mistaken_charset(self) -> bool:
+        """True when a Latin charset is declared and the bytes are UTF-8: accented letters would read as others."""
+        if not self.encoding.startswith("iso8859") or self.raw.isascii():
+            return False
+        view, position = memoryview(self.raw), 0
+        try:
+            while position < len(view):
+                stop = min(position + _DECODE_SLICE, len(view))
+                position += codecs.utf_8_decode(view[position:stop], "strict", stop == len(view))[1]
+        except UnicodeDecodeError:
+            return False
+        return True
+
     def _segment_at(self, offset: int) -> Segment:
         return self.segments[max(bisect_right(self.segments, offset, key=lambda s: s.start) - 1, 0)]
 

@@ -84,6 +84,13 @@ bad(
 )
 bad(
     "identité",
+    "latin-said-of-utf-8",
+    "Message en UTF-8 annoncé 8859/15",
+    lambda g: put(g.mdm, "MSH^1^18", "8859/15"),
+    "MSG-MOJIBAKE MSH^1^18 102",
+)
+bad(
+    "identité",
     "utf-8-said-to-be-8859",
     "Message en 8859/15 annoncé UNICODE UTF-8",
     lambda g: g.mdm.decode().encode("iso-8859-15"),

@@ -82,6 +82,7 @@ CASES = [
     case("EVN2-ABSENT", "EVN^1^2", put(MDM, "EVN^1^2", ""), R, W),
     case("EVN2-FORM", "EVN^1^2", put(MDM, "EVN^1^2", "10/01/2026"), R, W),
     case("OPTIONAL-DATE", "EVN^1^6", put(MDM, "EVN^1^6", "hier"), W, W),
+    case("MSG-MOJIBAKE", "MSH^1^18", put(MDM, "MSH^1^18", "8859/15"), R, W),
     case("MSG-CHARSET-BYTES", "PID^1^5", MDM.replace(b"CAMILLE", b"H\xe9l\xe8ne", 1), R, R),
     # --- PID, PV1
     *(case("PID-REQUIRED", f"PID^1^{n}", put(MDM, f"PID^1^{n}", ""), R, R) for n in (3, 5, 7, 8)),

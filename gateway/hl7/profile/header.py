@@ -32,6 +32,8 @@ def check_header(message: Message, profile: Profile, findings: Findings) -> bool
 def _check_bytes(message: Message, findings: Findings) -> None:
     if message.line_ends - {"CR"}:
         findings.add("MSG-LINE-ENDS", Place("MSH"))
+    if message.mistaken_charset:
+        findings.add("MSG-MOJIBAKE", message.msh.place(18))
     for place in message.undecodable():
         findings.add("MSG-CHARSET-BYTES", place)
 
