@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.mss import mail, wording
@@ -77,6 +77,7 @@ addresses = st.sampled_from(["a@b.fr", "dr.x+y@c.mssante.fr"])
 
 @settings(max_examples=150, deadline=None)
 @given(subject=texts, name=texts, display=texts, body=texts, reply=st.lists(addresses, max_size=12))
+@example(subject="s", name="n", display="d", body="0\r\x85", reply=[])
 def test_no_text_can_add_or_break_a_header(
     subject: str, name: str, display: str, body: str, reply: list[str]
 ) -> None:
@@ -98,9 +99,8 @@ def test_no_text_can_add_or_break_a_header(
     assert message["From"].addresses[0].addr_spec == PLAN.sender
     parts = list(message.iter_parts())
     assert len(parts) == 2
-    assert (
-        parts[0].get_content().splitlines() == "\n".join(body.splitlines()).splitlines() or not body.strip()
-    )
+    # what ends a line may change, empty lines at the end too: the words do not
+    assert "\n".join(parts[0].get_content().splitlines()).rstrip() == "\n".join(body.splitlines()).rstrip()
     assert parts[1].get_payload(decode=True) == b"%PDF-1.4"
 
 
