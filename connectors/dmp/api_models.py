@@ -27,6 +27,10 @@ from connectors.xds.registry import (
 Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$", max_length=64)]
 Uuid = Annotated[str, Field(pattern=r"^urn:uuid:[0-9a-fA-F-]{36}$")]
 Time = Annotated[str, Field(pattern=r"^([0-9]{4}([0-9]{2}){0,5})?$")]
+_PLAIN = r"^[^\x00-\x1f\x7f\ufffe\uffff]*$"
+"""What XML can carry, on one line."""
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=_PLAIN)]
+Pattern = Annotated[str, Field(max_length=200, pattern=_PLAIN)]
 Status = Literal["Approved", "Deprecated", "Archived", "Deleted"]
 STATUSES = {
     "Approved": ebrim.APPROVED,
@@ -53,12 +57,12 @@ class User(_In):
 
     id: str = Field(pattern=r"^[0-9A-Za-z/]{3,40}$")
     """PS_IdNat (8 and the RPPS), or an internal identifier `3<FINESS>/<id>`."""
-    family: str = Field(min_length=1, max_length=100)
-    given: str = Field(min_length=1, max_length=100)
+    family: Name
+    given: Name
     roles: list[RoleIn] = Field(min_length=1, max_length=2)
     structure: str = Field(pattern=r"^[0-9A-Z]{5,20}$")
     """Struct_IdNat: the establishment, or one of its sites."""
-    structure_name: str = Field("", max_length=200)
+    structure_name: Pattern = ""
     authenticated_at: AwareDatetime
     authentication: str = Field(pattern=r"^urn:oasis:names:tc:SAML:2\.0:ac:classes:[A-Za-z0-9]{1,60}$")
     """AuthnContextClassRef of the strong authentication."""
@@ -82,8 +86,8 @@ class Asked(_In):
 class CodeIn(_In):
     """A code to look for."""
 
-    code: str = Field(min_length=1, max_length=100)
-    system: str = Field(min_length=1, max_length=100)
+    code: Name
+    system: Name
 
 
 class Range(_In):
@@ -104,7 +108,7 @@ class DocumentsAsked(Asked):
     formats: list[CodeIn] = []
     events: list[CodeIn] = []
     confidentialities: list[CodeIn] = []
-    authors: list[str] = Field([], max_length=20)
+    authors: list[Pattern] = Field([], max_length=20)
     created: Range = Range()
     service_start: Range = Range()
     service_stop: Range = Range()
@@ -133,7 +137,7 @@ class SetsAsked(Asked):
     statuses: list[Status] = Field(["Approved"], min_length=1)
     submitted: Range = Range()
     sources: list[Oid] = []
-    author: str = Field("", max_length=200)
+    author: Pattern = ""
     content_types: list[CodeIn] = []
 
     def filter(self) -> SetFilter:

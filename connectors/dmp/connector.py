@@ -29,6 +29,7 @@ from connectors.dmp.requests import Request
 from connectors.dmp.responses import Answer, Failure
 from connectors.dmp.roles import Roles, load_roles
 from connectors.dmp.settings import DmpSettings, read_settings
+from connectors.dmp.sites import OF_STRUCTURE, Sites
 from connectors.port import (
     Accepted,
     Audit,
@@ -70,6 +71,7 @@ class DmpConnector:
         self._book: RuleBook | None = None
         self._clock = clock
         self._link = Link(settings, software_version, clock)
+        self._sites = Sites(several=any(settings.structures.values()))
 
     def use(self, book: RuleBook) -> None:
         """Receive the rule book."""
@@ -114,6 +116,10 @@ class DmpConnector:
     async def deliver(self, job: DeliveryJob) -> Outcome:
         """One attempt of TD2.1a, TD2.1b or TD3.3c."""
         plan = load(job.plan)
+        outcome = await self._deliver(job, plan)
+        return self._sites.judge(plan.subject.structure, outcome, looking=False)
+
+    async def _deliver(self, job: DeliveryJob, plan: Plan) -> Outcome:
         credentials = self._link.credentials
         if credentials is not None and not credentials.valid_at(job.now):
             return Outcome(
@@ -124,7 +130,7 @@ class DmpConnector:
         if job.may_be_there:
             found = await self._first_there(plan, (plan.unique_id,), job.now)
             if isinstance(found, Failure):
-                return Outcome(_before_writing(found.outcome), found.code, found.label)
+                return _outcome(found, _before_writing(found.outcome))
             if found:
                 return _there_already("")
         if job.action is Action.REPLACE:
@@ -134,11 +140,15 @@ class DmpConnector:
     async def reconcile(self, job: DeliveryJob) -> Outcome:
         """TD3.1b on our uniqueId: is it there? For a deletion: is it gone?"""
         plan = load(job.plan)
+        outcome = await self._reconcile(job, plan)
+        return self._sites.judge(plan.subject.structure, outcome, looking=True)
+
+    async def _reconcile(self, job: DeliveryJob, plan: Plan) -> Outcome:
         found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
             # a fault of ours stops the destination; anything else: still unknown, asked again
             ours = found.outcome is OutcomeClass.CONFIGURATION
-            return Outcome(found.outcome if ours else OutcomeClass.UNCERTAIN, found.code, found.label)
+            return _outcome(found, found.outcome if ours else OutcomeClass.UNCERTAIN)
         if bool(found) is not (job.action is Action.DELETE):
             return Outcome(
                 OutcomeClass.SUCCESS, "", "Vérifié dans le DMP.", {"recovered": True, "references": found}
@@ -178,7 +188,7 @@ class DmpConnector:
         """TD3.1b for the entryUUID of the replaced version, then TD2.1b (§3.7)."""
         found = await self._first_there(plan, job.predecessor_uids or (plan.replaces,), job.now)
         if isinstance(found, Failure):
-            return Outcome(_before_writing(found.outcome), found.code, found.label)
+            return _outcome(found, _before_writing(found.outcome))
         if len(found) == 1:
             return await self._submit(job, plan, found[0])
         if len(found) > 1:
@@ -199,7 +209,7 @@ class DmpConnector:
         """TD3.1b, then TD3.3c. Nothing to delete is what was asked for (§3.8)."""
         found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
-            return Outcome(_before_writing(found.outcome), found.code, found.label)
+            return _outcome(found, _before_writing(found.outcome))
         if not found:
             return Outcome(OutcomeClass.SUCCESS, "", "Document absent du DMP.", {"already_gone": True})
         if len(found) > 1:
@@ -229,13 +239,13 @@ class DmpConnector:
         """
         ours = job.uncertain_attempts > 0 or job.may_be_there
         if not failure.duplicate or not ours:
-            return Outcome(failure.outcome, failure.code, failure.label)
+            return _outcome(failure, failure.outcome)
         found = await self._first_there(plan, _targets(job, plan), job.now)
         if isinstance(found, Failure):
-            return Outcome(OutcomeClass.UNCERTAIN, found.code, found.label)
+            return _outcome(found, OutcomeClass.UNCERTAIN)
         if bool(found) is not (job.action is Action.DELETE):
             return _there_already(failure.code)
-        return Outcome(failure.outcome, failure.code, failure.label)
+        return _outcome(failure, failure.outcome)
 
     async def _first_there(
         self, plan: Plan, unique_ids: tuple[str, ...], now: datetime
@@ -288,6 +298,10 @@ def _targets(job: DeliveryJob, plan: Plan) -> tuple[str, ...]:
     if job.action is Action.DELETE:
         return job.predecessor_uids or (plan.unique_id,)
     return (plan.unique_id,)
+
+
+def _outcome(failure: Failure, outcome: OutcomeClass) -> Outcome:
+    return Outcome(outcome, failure.code, failure.label, {OF_STRUCTURE: True} if failure.structure else {})
 
 
 def _before_writing(outcome: OutcomeClass) -> OutcomeClass:

@@ -29,10 +29,12 @@ from gateway.safexml import safe_parser
 
 SHIPPED_CODES: Final = Path(__file__).parent / "dmp_error_codes.csv"
 _DUPLICATE = "duplicate"
+_STRUCTURE = "structure"
 _CLASSES = {
     "transient": OutcomeClass.TRANSIENT,
     "permanent": OutcomeClass.PERMANENT,
     "configuration": OutcomeClass.CONFIGURATION,
+    _STRUCTURE: OutcomeClass.CONFIGURATION,
     _DUPLICATE: OutcomeClass.PERMANENT,
 }
 _WORDS_LIMIT = 300
@@ -53,6 +55,8 @@ class CodeRow:
     label: str
     duplicate: bool
     """The answer of a transaction that may have been made already: look before believing it."""
+    structure: bool = False
+    """About the structure that speaks, not about the whole establishment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Failure:
     code: str
     label: str
     duplicate: bool = False
+    structure: bool = False
 
 
 def load_codes(path: Path | None = None) -> ErrorCodes:
@@ -120,7 +125,7 @@ def _read_codes(file: Path) -> list[tuple[str, CodeRow]]:
                     wrong.append(str(number))
                     continue
                 label = (row["label_fr"] or "").strip()
-                made.append((code, CodeRow(_CLASSES[kind], label, kind == _DUPLICATE)))
+                made.append((code, CodeRow(_CLASSES[kind], label, kind == _DUPLICATE, kind == _STRUCTURE)))
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as e:
         raise ConfigurationFault(f"DMP error table {file.name}: {type(e).__name__} {e}") from e
     if wrong:
@@ -209,7 +214,9 @@ def _fault(fault: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Fai
     words = fault.findtext(f"{{{SOAP}}}Reason/{{{SOAP}}}Text") or ""
     row = codes.find(subcode, words)
     if row is not None:
-        return Failure(row.outcome, subcode or code, _words(subcode, words, row), row.duplicate)
+        return Failure(
+            row.outcome, subcode or code, _words(subcode, words, row), row.duplicate, row.structure
+        )
     # a fault of the receiver that names no code is a breakdown, not a judgement on the request
     outcome = doubt if code == "Receiver" and not subcode else OutcomeClass.PERMANENT
     return Failure(outcome, subcode or code or "Fault", _words(subcode or code, words, None))
@@ -237,7 +244,15 @@ def _registry(
         words = error.get("codeContext") or ""
         row = codes.find(code, words)
         outcome = row.outcome if row is not None else OutcomeClass.PERMANENT
-        failures.append(Failure(outcome, code, _words(code, words, row), row is not None and row.duplicate))
+        failures.append(
+            Failure(
+                outcome,
+                code,
+                _words(code, words, row),
+                row is not None and row.duplicate,
+                row is not None and row.structure,
+            )
+        )
     if status == "Success" or (status == "PartialSuccess" and not writes):
         found = response.iterfind(f"{{{RIM}}}RegistryObjectList/{{{RIM}}}ObjectRef")
         beside = () if status == "Success" else tuple(f.code for f in failures)

@@ -177,8 +177,10 @@ class DmpSettings(_Table):
     """File of the API's callers; without it there is no API."""
     api: Api = Api()
     error_codes: Path | None = None
-    """File that completes the shipped dmp_error_codes.csv (same columns; its rows replace those of the same
-    code)."""
+    """File that completes the shipped dmp_error_codes.csv: `code;class;label_fr;source`, its rows replace those of
+    the same code. Classes: `transient` (tried again), `permanent` (told), `configuration` (stops the destination),
+    `structure` (the same, but only for the structure that speaks when the certificate has several), `duplicate`
+    (perhaps done by an earlier attempt: looked up). A code that begins with `~` is a part of the DMP's words."""
     expiry_warning_days: int = Field(30, ge=0)
 
     @field_validator("base_url")

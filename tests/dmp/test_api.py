@@ -361,6 +361,21 @@ async def test_every_wrong_field_is_told_without_its_value(api: Api) -> None:
     assert "SECRET" not in answer.text
 
 
+@pytest.mark.parametrize("odd", ["a\u0000b", "a\nb", "a\ufffeb"])
+async def test_characters_that_xml_cannot_carry_are_refused(api: Api, odd: str) -> None:
+    named = await api.post("/newest", unique_id=V1, user=user(family=odd))
+    asked = await api.post("/queries/FindDocuments", authors=[odd])
+    assert (named.status_code, asked.status_code) == (422, 422)
+
+
+async def test_names_with_separators_and_quotes_move_nothing(api: Api) -> None:
+    """HL7 and SQL separators in a name or a pattern stay inside it."""
+    await api.publish()
+    await api.good("/archive", unique_id=V1, archived=True, user=user(family="O'N^E&I<L", given="É|~"))
+    found = await api.good("/queries/FindDocuments", authors=["%O'NEIL%", "%MARTIN%"], statuses=["Archived"])
+    assert [d["unique_id"] for d in found["documents"]] == [V1]
+
+
 def hours_ago(hours: float) -> str:
     return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
 

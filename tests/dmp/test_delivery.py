@@ -432,3 +432,38 @@ async def test_existence_is_not_asked_unless_wanted(simulator: DmpSimulator, con
     preparation = Preparation(samples.transmission(), (samples.document(),), datetime.now(UTC))
     assert isinstance(await connector.prepare(preparation), Accepted)
     assert simulator.events == []
+
+
+# --- several structures behind one certificate ------------------------------------------------------------------
+
+INACTIVE = {"code": "", "words": "Structure introuvable ou Inactive", "times": 0}
+
+
+async def test_a_refused_structure_stops_alone(pki: Pki, caplog: pytest.LogCaptureFixture) -> None:
+    """Mode EJ/EG: one site that the DMP does not know must not stop the others; one alert at each end."""
+    sites = DmpSimulator(pki.directory.parent, entities=["1990000028"])
+    async with sites.running():
+        connector = await connector_for(sites.connector_settings())
+        dpi = Dpi(connector)
+        fault = sites.plan(Fault("soap_fault", action="submit", unique_id=V1, **INACTIVE))
+        job = await dpi.job(samples.document())
+        for attempt in (1, 2):
+            refused = await connector.deliver(replace(job, attempt=attempt))
+            assert told(refused) == (OutcomeClass.TRANSIENT, "Sender")
+        assert caplog.text.count("the others go on") == 1
+        sites.clear_faults()
+        assert fault.hits == 2
+        assert (await connector.deliver(replace(job, attempt=3))).outcome is OutcomeClass.SUCCESS
+        assert caplog.text.count("again") == 1
+        sites.plan(Fault("soap_fault", action="query", **INACTIVE))
+        assert (await connector.reconcile(job)).outcome is OutcomeClass.UNCERTAIN
+        await connector.stop()
+
+
+async def test_the_only_structure_refused_stops_the_destination(
+    simulator: DmpSimulator, connector: DmpConnector, dpi: Dpi
+) -> None:
+    simulator.plan(Fault("soap_fault", **INACTIVE))
+    job = await dpi.job(samples.document())
+    assert (await connector.deliver(job)).outcome is OutcomeClass.CONFIGURATION
+    assert (await connector.reconcile(job)).outcome is OutcomeClass.CONFIGURATION
