@@ -129,6 +129,13 @@ bad(
 )
 bad(
     "message",
+    "orc-1-sub-component",
+    "Deux ordres en ORC-1, séparés par « & »",
+    lambda g: put(g.mdm, "ORC^1^1", "NW&CA"),
+    "FIELD-SUBCOMPONENT ORC^1^1^1^1 102",
+)
+bad(
+    "message",
     "orc-1-disagrees",
     "T02 avec ORC-1 = CA",
     lambda g: put(g.mdm, "ORC^1^1", "CA"),

@@ -89,3 +89,33 @@ def test_a_component_after_the_document_rejects() -> None:
 def test_what_follows_a_mail_body_rejects(more: str, place: str) -> None:
     raw = put(MDM, "OBX^12^5", copy(MDM, "OBX", 12).split("|")[5] + more)
     assert m.found(m.read(raw)) == {("BODY-FORM", place)}
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("ORC^1^1^1^1", "NW&CA"),
+        ("OBX^1^11^1^1", "F&D"),
+        ("OBX^2^5^1^1", "N&Y"),
+        ("PV1^1^2^1^1", "I&N"),
+        ("PID^1^7^1^1", "19841203&19841204"),
+        ("PID^1^8^1^1", "M&F"),
+        ("MSH^1^9^1^2", "T02&T04"),
+        ("TXA^1^12^1^1", f"{m.ROOT}.1&1.2.3"),
+        ("PRT^1^4^1^1", "SB&RCT"),
+    ],
+)
+def test_a_second_value_in_a_sub_component_rejects(where: str, value: str) -> None:
+    reading = m.read(put(MDM, where, value))
+    assert ("FIELD-SUBCOMPONENT", where) in m.found(reading)
+    assert m.rejecting(reading) == {"FIELD-SUBCOMPONENT"}
+    assert not m.rejecting(m.read(put(MDM, where, value), "interop"))
+
+
+def test_an_ampersand_in_a_label_is_no_second_value() -> None:
+    assert not m.found(m.read(put(MDM, "OBR^1^4^1^2", "Chimie & hormones")))
+
+
+def test_two_addresses_in_sub_components_reject() -> None:
+    raw = put(MDM, "PRT^2^15^1^4", "dr.martin@test-hopital.mssante.fr&dr.autre@test-hopital.mssante.fr")
+    assert m.found(m.read(raw)) == {("RCT-SEVERAL-ADDRESSES", "PRT^2^15^1^4")}

@@ -191,6 +191,9 @@ class _Reader:
     def _check_addresses(self, prt: Segment) -> None:
         """One PRT is one recipient: of several repetitions of PRT-15 only one may be a MSSanté address."""
         count = prt.repetitions(15)
+        rep = address_repetition(prt)
+        if prt.value(15, rep, 4, 2):
+            self.findings.add("RCT-SEVERAL-ADDRESSES", prt.place(15, rep, 4))
         if count < 2:
             return
         repetitions = range(1, min(count, _MAX_ADDRESSES) + 1)

@@ -25,7 +25,7 @@ from gateway.hl7.profile.orders import (
     read_notification,
 )
 from gateway.hl7.profile.parties import read_parties
-from gateway.hl7.profile.repetitions import check_repetitions
+from gateway.hl7.profile.repetitions import check_repetitions, check_subcomponents
 from gateway.hl7.profile.routing import check_routing
 from gateway.hl7.profile.structure import check_structure
 from gateway.hl7.transmission import Transmission
@@ -57,6 +57,7 @@ def read_transmission(message: Message, book: RuleBook, table: Profile | None = 
         return Reading(None, findings)
     check_structure(message, findings)
     check_repetitions(message, table, findings)
+    check_subcomponents(message, findings)
     patient, account = read_patient(message, table, findings)
     patient_class, visit = read_visit(message, table, findings)
     document_type = read_document_type(message, table, findings)

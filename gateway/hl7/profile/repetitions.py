@@ -1,9 +1,10 @@
-"""Repetitions where the profile has one value: what would be read of them is only the first.
+"""Repetitions and sub-components where the profile has one value: only the first would be read.
 
 Purpose: nothing of a message is dropped in silence. The reader takes the first repetition of a field that the profile
 gives once (`single` in fields.toml); another one may hold a second order, another type of document or another sender.
 Pure.
 Guarantee: each field that the reader uses and that has more than one repetition gets one finding, at the second one.
+So does each code, date or identifier that has sub-components (`_PLAIN`): `NW&CA` is not NW.
 PID-3, PID-5 (read whole), PRT-15 (`parties`) and OBX-5 (`observations`, `metadata`) are judged where they are read.
 Source: volet Transmission v2.1, cardinalities 1..1 and 0..1 (spec/hl7-transmission.md §1).
 """
@@ -13,6 +14,20 @@ from __future__ import annotations
 from gateway.hl7.message import Message
 from gateway.hl7.profile.fields import Profile
 from gateway.rules import Findings
+
+MAX_READ = 50
+"""Repetitions looked at; beyond, the number itself is refused (PID-REPETITIONS, FIELD-REPEATED)."""
+_PLAIN: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+    "MSH": ((9, (1, 2, 3)), (10, (1,)), (11, (1,)), (12, (1,))),
+    "PID": ((3, (1,)), (7, (1,)), (8, (1,))),
+    "PV1": ((2, (1,)),),
+    "ORC": ((1, (1,)),),
+    "OBR": ((4, (1, 3)),),
+    "TXA": ((1, (1,)), (2, (1,)), (12, (1, 3)), (13, (1, 3))),
+    "OBX": ((2, (1,)), (3, (1, 3)), (11, (1,))),
+    "PRT": ((4, (1,)),),
+}
+"""Segment → (field, components) that have no sub-components (ST, ID, IS, DTM)."""
 
 
 def check_repetitions(message: Message, profile: Profile, findings: Findings) -> None:
@@ -25,3 +40,21 @@ def check_repetitions(message: Message, profile: Profile, findings: Findings) ->
         for field, rule in fields:
             if segment.repetitions(field) > 1:
                 findings.add(rule, segment.place(field, 2), field=f"{segment.name}-{field}")
+
+
+def check_subcomponents(message: Message, findings: Findings) -> None:
+    """Findings FIELD-SUBCOMPONENT: a second value hidden in a code, a date or an identifier (labels are left alone)."""
+    separator, raw = message.separators.subcomponent, message.raw
+    for segment in message.segments:
+        plain = _PLAIN.get(segment.name)
+        if plain is None or raw.find(separator, segment.start, segment.end) < 0:
+            continue
+        for field, components in plain:
+            for rep in range(1, min(segment.repetitions(field), MAX_READ) + 1):
+                for component in components:
+                    offset, length = segment.locate(field, component, rep)
+                    if separator in raw[offset : offset + length].rstrip(separator):
+                        place = segment.place(field, rep, component)
+                        findings.add("FIELD-SUBCOMPONENT", place, field=f"{segment.name}-{field}.{component}")
+        if segment.name == "OBX" and segment.value(5, comp=1, sub=2) and not segment.value(5, comp=5):
+            findings.add("FIELD-SUBCOMPONENT", segment.place(5, 1, 1), field="OBX-5.1")
