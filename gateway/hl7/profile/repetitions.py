@@ -44,16 +44,20 @@ def check_repetitions(message: Message, profile: Profile, findings: Findings) ->
 
 def check_subcomponents(message: Message, findings: Findings) -> None:
     """Findings FIELD-SUBCOMPONENT: a second value hidden in a code, a date or an identifier (labels are left alone)."""
-    separator, raw = message.separators.subcomponent, message.raw
+    marks, raw = message.separators, message.raw
+    separator = marks.subcomponent
     for segment in message.segments:
         plain = _PLAIN.get(segment.name)
         if plain is None or raw.find(separator, segment.start, segment.end) < 0:
             continue
         for field, components in plain:
-            for rep in range(1, min(segment.repetitions(field), MAX_READ) + 1):
+            content = segment.field(field)
+            if separator not in content:
+                continue
+            for rep, repetition in enumerate(content.split(marks.repetition)[:MAX_READ], 1):
+                pieces = repetition.split(marks.component)
                 for component in components:
-                    offset, length = segment.locate(field, component, rep)
-                    if separator in raw[offset : offset + length].rstrip(separator):
+                    if separator in b"".join(pieces[component - 1 : component]).rstrip(separator):
                         place = segment.place(field, rep, component)
                         findings.add("FIELD-SUBCOMPONENT", place, field=f"{segment.name}-{field}.{component}")
         if segment.name == "OBX" and segment.value(5, comp=1, sub=2) and not segment.value(5, comp=5):
