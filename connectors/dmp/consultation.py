@@ -119,7 +119,10 @@ class Consultation:
         answer = await self._ask(lambda: self._link.build.query(subject, wanted, self._clock()))
         if isinstance(answer, Failure):
             return answer
-        found = registry.read_objects(answer.content) if answer.content is not None else Found()
+        if answer.content is None:
+            return Search(Found(), answer.partial, answer.warnings)
+        # hundreds of documents take longer to read than the event loop may wait
+        found = await asyncio.to_thread(registry.read_objects, answer.content)
         return Search(found, answer.partial, answer.warnings)
 
     async def search_batches(
@@ -151,12 +154,13 @@ class Consultation:
         if isinstance(answer, Failure):
             return answer
         found = [d for d in answer.found.documents if d.unique_id == unique_id]
-        if len(found) == 1:
-            return found[0]
         if answer.partial:
             return _incomplete()
         if not found:
             return Failure(OutcomeClass.PERMANENT, NOT_FOUND, "Document absent du DMP.")
+        if len({d.logical_id for d in found}) == 1:
+            # each update of the metadata is a version of its own: the last one counts
+            return max(found, key=lambda d: int(d.version) if d.version.isdecimal() else 0)
         return Failure(OutcomeClass.PERMANENT, "AMBIGUOUS", "Plusieurs références pour ce document.")
 
     async def lineage(self, subject: VihfSubject, unique_id: str) -> Lineage | Failure:

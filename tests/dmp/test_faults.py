@@ -22,6 +22,7 @@ from connectors.dmp.vihf import StrongAuthentication
 from connectors.port import DeliveryJob, Outcome, OutcomeClass, Predecessor
 from connectors.xds import ebrim, queries
 from connectors.xds.model import XdsCode
+from connectors.xds.registry import Found
 from fixtures import build
 from gateway import views
 from gateway.app import Gateway
@@ -279,3 +280,25 @@ async def test_expired_without_an_answer_then_asked_again_is_told_yes(
         await gateway.stop()
     assert sum(e.action == "submit" for e in simulator.events) == 1
     assert simulator.documents[f"{samples.ROOT}.1.1"].content == cda
+
+
+async def test_the_last_version_of_the_metadata_counts(
+    simulator: DmpSimulator, limited: DmpConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry may give every version of an entry (one lid, one uniqueId): updates name the last one."""
+    assert (await limited.deliver(await Dpi(limited).job(samples.document()))).outcome is S
+    consult = Consultation(limited._link, limited._clock)
+    uid = f"{samples.ROOT}.1.1"
+    assert isinstance(
+        await consult.set_confidentiality(SUBJECT, samples.lot(), uid, add=[MASK], remove=()), Updated
+    )
+    last = await consult.document(SUBJECT, uid)
+    assert not isinstance(last, Failure)
+    former = replace(last, entry_uuid="urn:uuid:00000000-0000-4000-8000-000000000000", version="1")
+    found = Found(documents=(last, former))
+    monkeypatch.setattr("connectors.xds.registry.read_objects", lambda content: found)
+    assert await consult.document(SUBJECT, uid) == last
+    other = replace(former, logical_id="urn:uuid:00000000-0000-4000-8000-000000000001")
+    found = Found(documents=(last, other))
+    ambiguous = await consult.document(SUBJECT, uid)
+    assert isinstance(ambiguous, Failure) and ambiguous.code == "AMBIGUOUS"
