@@ -15,7 +15,7 @@ from connectors.mss.addresses import domain_of, is_address, same_mailbox_key
 from connectors.mss.plan import Emitter, Leg, MailPlan, PdfCopy, PlannedDocument
 from connectors.mss.settings import Bodies, MssSettings
 from connectors.port import Preparation
-from connectors.xds.mapping import document_entry, submission_set
+from connectors.xds.mapping import UNLISTED_FORMAT, document_entry, submission_set
 from connectors.xds.model import DocumentEntry, SubmissionSet
 from connectors.xds.oid import oid_of
 from gateway.cda.document import Document
@@ -165,7 +165,10 @@ def _entry(
 ) -> DocumentEntry | None:
     """The document's metadata. Without an INS the patient is named by the establishment's own identifier: the
     mail then says X-MSS-INS N (ECO.2.4.2)."""
-    result = document_entry(document, transmission, optional=("patientId",))
+    # a model that the tables do not know yet has its place in the value set: a mail is not refused for it
+    result = document_entry(
+        document, transmission, fallbacks={"formatCode": UNLISTED_FORMAT}, optional=("patientId",)
+    )
     problems = list(result.problems)
     entry = result.entry
     if entry is not None and not entry.patient_id:
@@ -175,6 +178,8 @@ def _entry(
     if problems or entry is None:
         findings.add("MSS-METADATA", replace(place, field=5), names=", ".join(problems))
         return None
+    if entry.format_code == UNLISTED_FORMAT:
+        findings.add("MSS-FORMAT-UNLISTED", replace(place, field=5))
     return entry
 
 

@@ -294,6 +294,7 @@ def test_every_rule_of_the_table_has_a_case() -> None:
         # test_unread.py
         "FIELD-REPEATED",
         "FIELD-REPETITION-IGNORED",
+        "FIELD-COMPONENT",
         "FIELD-SUBCOMPONENT",
         "RCT-SEVERAL-ADDRESSES",
     }

@@ -112,6 +112,17 @@ def test_a_second_value_in_a_sub_component_rejects(where: str, value: str) -> No
     assert not m.rejecting(m.read(put(MDM, where, value), "interop"))
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("ORC^1^1", "NW^CA"), ("OBX^1^11", "F^D"), ("OBX^1^2", "ED^ST"), ("PV1^1^2", "I^N"), ("PID^1^8", "F^M")],
+)
+def test_a_second_component_in_a_plain_field_rejects(where: str, value: str) -> None:
+    reading = m.read(put(MDM, where, value))
+    assert ("FIELD-COMPONENT", f"{where}^1^2") in m.found(reading)
+    assert m.rejecting(reading) == {"FIELD-COMPONENT"}
+    assert not m.rejecting(m.read(put(MDM, where, value), "interop"))
+
+
 def test_an_ampersand_in_a_label_is_no_second_value() -> None:
     assert not m.found(m.read(put(MDM, "OBR^1^4^1^2", "Chimie & hormones")))
 

@@ -68,6 +68,16 @@ async def test_all_findings_at_once() -> None:
     }
 
 
+async def test_a_model_that_the_tables_do_not_know_goes_as_such() -> None:
+    """BIO-TROD has no row in ASS_A11: the mail goes with the format of JDV_J60 for models that are not listed."""
+    n3 = build.cda_n3()
+    unknown = n3.replace(b"1.2.250.1.213.1.1.1.55", b"1.2.250.1.213.1.1.1.999").replace(
+        b"1.3.6.1.4.1.19376.1.3.3", b"1.3.6.1.4.1.19376.1.3.999"
+    )
+    assert "MSS-FORMAT-UNLISTED" not in await warned(preparation(None, n3))
+    assert "MSS-FORMAT-UNLISTED" in await warned(preparation(None, unknown))
+
+
 @pytest.mark.parametrize(
     ("address", "good"),
     [

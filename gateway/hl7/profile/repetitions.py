@@ -4,7 +4,7 @@ Purpose: nothing of a message is dropped in silence. The reader takes the first 
 gives once (`single` in fields.toml); another one may hold a second order, another type of document or another sender.
 Pure.
 Guarantee: each field that the reader uses and that has more than one repetition gets one finding, at the second one.
-So does each code, date or identifier that has sub-components (`_PLAIN`): `NW&CA` is not NW.
+So does each code, date or identifier that has components (`_SINGLE`) or sub-components (`_PLAIN`): `NW&CA` is not NW.
 PID-3, PID-5 (read whole), PRT-15 (`parties`) and OBX-5 (`observations`, `metadata`) are judged where they are read.
 Source: volet Transmission v2.1, cardinalities 1..1 and 0..1 (spec/hl7-transmission.md §1).
 """
@@ -28,6 +28,14 @@ _PLAIN: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
     "PRT": ((4, (1,)),),
 }
 """Segment → (field, components) that have no sub-components (ST, ID, IS, DTM)."""
+_SINGLE: dict[str, tuple[int, ...]] = {
+    "PID": (8,),
+    "PV1": (2,),
+    "ORC": (1,),
+    "TXA": (1, 3, 17),
+    "OBX": (2, 11),
+}
+"""Segment → fields that have no components (ID, IS, SI): `NW^CA` is not NW."""
 
 
 def check_repetitions(message: Message, profile: Profile, findings: Findings) -> None:
@@ -43,10 +51,15 @@ def check_repetitions(message: Message, profile: Profile, findings: Findings) ->
 
 
 def check_subcomponents(message: Message, findings: Findings) -> None:
-    """Findings FIELD-SUBCOMPONENT: a second value hidden in a code, a date or an identifier (labels are left alone)."""
+    """Findings FIELD-COMPONENT, FIELD-SUBCOMPONENT: a second value hidden in a code, a date or an identifier (labels
+    are left alone)."""
     marks, raw = message.separators, message.raw
     separator = marks.subcomponent
     for segment in message.segments:
+        for field in _SINGLE.get(segment.name, ()):
+            if segment.value(field, comp=2):
+                place = segment.place(field, 1, 2)
+                findings.add("FIELD-COMPONENT", place, field=f"{segment.name}-{field}")
         plain = _PLAIN.get(segment.name)
         if plain is None or raw.find(separator, segment.start, segment.end) < 0:
             continue
