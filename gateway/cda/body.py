@@ -125,10 +125,11 @@ def _level_3(body: etree._Element, faults: Faults) -> None:
             continue
         identifiers.add(attribute(element, "ID"))
         _media(element, faults)
-    for element in shown:
-        # a region of an image may be shown too (regionOfInterest)
-        wanted = attribute(element, "referencedObject").split()
-        if not identifiers.issuperset(wanted) and not _regions(body).issuperset(set(wanted) - identifiers):
+    unknown = [(e, w) for e in shown if (w := set(attribute(e, "referencedObject").split()) - identifiers)]
+    # a region of an image may be shown too (regionOfInterest): they are looked for once, and only then
+    regions = _regions(body) if unknown else set()
+    for element, wanted in unknown:
+        if not wanted <= regions:
             faults.add("CDA-B12", element)
 
 

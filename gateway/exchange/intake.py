@@ -44,6 +44,7 @@ from gateway.exchange.reception import receive
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7 import acknowledgement
+from gateway.hl7.framing import HEAD_SIZE
 from gateway.hl7.message import Message
 from gateway.journal import records
 from gateway.journal.store import Journal
@@ -104,11 +105,18 @@ class Intake:
         due = time.monotonic() + self._settings.ack.deadline
         correlation = correlation_id()
         try:
-            message, sha256 = await in_thread_if_big(len(raw), _first_look, raw)
+            async with asyncio.timeout(self._settings.ack.deadline):
+                message, sha256 = await in_thread_if_big(len(raw), _first_look, raw)
+        except TimeoutError:
+            # every thread is busy with another message: this one must not wait for it without an answer
+            log.error("message not read in time: %d bytes (%s)", len(raw), correlation)
+            return self._to_head(raw[:HEAD_SIZE], "AR", "EXC-DEADLINE", destination="lecture du message")
         except MessageUnreadable:
             self._telemetry.unreadable.inc()
             log.warning("frame without a readable MSH: %d bytes dropped (%s)", len(raw), correlation)
-            return None
+            # MSH is too long, or there are too many segments: there is somebody to answer all the same
+            head = raw[:HEAD_SIZE].lstrip(b"\xef\xbb\xbf\r\n\t ")
+            return self._to_head(head, "AE", "EXC-UNREADABLE") if head.startswith(b"MSH") else None
         key = f"{_sender(message)}|{_stored(message.control_id)}" if message.control_id else None
         code = "AR"
         try:
@@ -167,7 +175,7 @@ class Intake:
 
     def _to_head(self, head: bytes, code: str, rule: str, **words: object) -> bytes | None:
         findings = Findings(self._book)
-        findings.add(rule, None, **words)
+        findings.add(rule, Place("MSH") if rule == "EXC-UNREADABLE" else None, **words)
         try:
             ack = acknowledgement.build_for_head(
                 head, code, findings, control_id(), self._clock.utc(), self._settings.ack.extended_err

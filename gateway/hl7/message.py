@@ -8,8 +8,8 @@ a large OBX-5 is never decoded nor copied (`Segment.locate` says where it is). B
 charset cannot decode are never replaced silently: `Message.undecodable` lists them, and `text` shows them
 as lone surrogates.
 
-Fails: `MessageUnreadable` only when there is no MSH, its separators cannot be read, or it has more than
-`MAX_SEGMENTS` segments. Everything else that may be wrong is for the profile to judge.
+Fails: `MessageUnreadable` only when there is no MSH, its separators cannot be read, it is longer than `MAX_MSH`, or
+there are more than `MAX_SEGMENTS` segments. Everything else that may be wrong is for the profile to judge.
 Source: HL7 v2.5/2.6 chapter 2 (§2.5 segments, §2.7 escapes, MSH-1, MSH-2, MSH-18 table 0211).
 """
 
@@ -26,6 +26,7 @@ from gateway.hl7.segment import MAX_FIELDS, Segment, Separators, Wire, escape, u
 __all__ = [
     "CHARSETS",
     "MAX_FIELDS",
+    "MAX_MSH",
     "MAX_SEGMENTS",
     "Message",
     "Segment",
@@ -50,6 +51,8 @@ profile.
 
 MAX_SEGMENTS = 5000
 """More is no message of this world (a large one has a hundred) but would cost memory out of all proportion."""
+MAX_MSH = 8192
+"""Bytes of MSH: its fields are read in the event loop, copied into the ACK and written to the log."""
 
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
 _DECODE_SLICE = 1 << 16
@@ -77,8 +80,8 @@ class Message:
 
     @classmethod
     def parse(cls, raw: bytes) -> Message:
-        """Read a frame's payload. Raises `MessageUnreadable` when MSH-1 and MSH-2 cannot be read, or when there are
-        too many segments.
+        """Read a frame's payload. Raises `MessageUnreadable` when MSH-1 and MSH-2 cannot be read, when MSH is too
+        long, or when there are too many segments.
         """
         begin = 0
         if raw.startswith(_BOM):
@@ -87,6 +90,8 @@ class Message:
             begin += 1
         separators = _separators(raw, begin)
         lines, line_ends = _lines(raw, begin)
+        if lines[0][1] - lines[0][0] > MAX_MSH:
+            raise MessageUnreadable(f"MSH of more than {MAX_MSH} bytes")
         # The charset stands in the message itself: MSH-18 is ASCII in every charset of table 0211.
         probe = Segment(Wire(raw, separators, "latin-1"), "MSH", *lines[0], 1, 0)
         charset = probe.value(18)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 
 from fixtures import build
 from gateway.errors import Overload
-from gateway.exchange import overload
+from gateway.exchange import checking, overload
 from gateway.exchange.budget import FREE, MemoryBudget, Pool
 from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.hl7.framing import END, START
+from gateway.hl7.message import MAX_MSH, MAX_SEGMENTS
 from gateway.journal import payloads
 from tests.exchange.harness import Running, Scripted, cda, running, submit
 
@@ -342,3 +344,45 @@ async def test_the_limit_does_not_flap(monkeypatch: pytest.MonkeyPatch) -> None:
     backlog = overload.Backlog(10, count)
     assert [await backlog.full() for _ in range(4)] == [True, True, True, False]
     assert not await backlog.full(), "below the limit nothing is counted"
+
+
+# --- what cannot be read in time, or at all -------------------------------------------------------------------------
+
+
+async def test_a_message_is_answered_although_every_thread_is_busy_with_others(tmp_path: Path) -> None:
+    """The deadline covers the first look too: a check that does not end must not leave others without an answer."""
+    end = threading.Event()
+    busy = [checking._THREADS.submit(end.wait) for _ in range(checking._THREADS._max_workers)]
+    try:
+        async with running(tmp_path, ack={"deadline": 0.5}) as r:
+            message = build.mdm("T02", cda(payload=build.pdf(60_000)), control_id="BUSY1")
+            assert len(message) > checking.INLINE_BYTES
+            async with asyncio.timeout(20):
+                ack = await r.send(message)
+            assert (ack.code, ack.acknowledged, rules(ack)) == ("AR", "BUSY1", ["EXC-DEADLINE"])
+            assert (await r.send(submit("SMALL1", 2))).code == "AA", "small ones need no thread"
+            end.set()
+            assert (await r.send(message)).code == "AA", "it may be sent again"
+    finally:
+        end.set()
+        for future in busy:
+            future.result()
+
+
+@pytest.mark.parametrize("kind", ["segments", "msh"])
+async def test_a_message_with_a_msh_is_answered_whatever_it_holds(tmp_path: Path, kind: str) -> None:
+    """Architecture §7a: the connection is closed only when there is nobody to answer."""
+    message = submit("MANY1")
+    if kind == "segments":
+        message += b"ZZZ|1\r" * MAX_SEGMENTS
+    else:
+        message = message.replace(b"|FRA|", b"|FRA" + b"x" * MAX_MSH + b"|")
+    async with running(tmp_path) as r:
+        half = await connect(r, message)
+        await half.send()
+        ack = await half.ack()
+        assert (ack.code, ack.acknowledged, rules(ack)) == ("AE", "MANY1", ["EXC-UNREADABLE"])
+        again = Half(half.reader, half.writer, submit("AFTER1"))
+        await again.send()
+        assert (await again.ack()).code == "AA", "the connection goes on"
+        half.writer.close()

@@ -11,7 +11,7 @@ from lxml import etree
 
 from fixtures import build
 from gateway.cda.package.folder import Package
-from gateway.cda.package.xsd import XsdLayer
+from gateway.cda.package.xsd import MAX_SIBLINGS, SHOWN, XsdLayer
 from gateway.cda.reader import ROOT, read
 from gateway.errors import Place
 from gateway.exchange.checking import Checker, Layer
@@ -129,3 +129,20 @@ def test_the_layer_s_state(layer: XsdLayer) -> None:
     assert checker.check_document_now(bad, Action.SUBMIT).checks["xsd"] is Layer.FAILED
     assert checker.check_document_now(bad, Action.DELETE).checks["xsd"] is Layer.NOT_APPLICABLE
     assert "CDA-XSD" in [f.rule for f in checker.check_document_now(bad, Action.SUBMIT).findings]
+
+
+def test_faults_are_counted_without_a_path_for_each(layer: XsdLayer) -> None:
+    """libxml2 and we ourselves would count the siblings before each: a minute for the largest documents."""
+    wrong = build.cda_n3().replace(b"<tbody>", b"<tbody>" + b'<tr zz="1"/>' * 3000, 1)
+    faults = layer.faults(root_of(wrong))
+    assert len(faults) >= 3000
+    assert [bool(f.path) for f in faults[: SHOWN + 1]] == [True] * SHOWN + [False]
+
+
+def test_a_list_too_long_to_be_judged_is_never_said_to_be_valid(layer: XsdLayer) -> None:
+    wide = build.cda_n3().replace(b"<tbody>", b"<tbody>" + b"<tr><td/></tr>" * (MAX_SIBLINGS + 1), 1)
+    findings = Findings(BOOK)
+    layer.check(root_of(wide), findings, OBX)
+    (finding,) = findings
+    assert finding.rule == "CDA-XSD"
+    assert "contrôle impossible" in finding.text

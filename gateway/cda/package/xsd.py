@@ -31,6 +31,10 @@ from gateway.safexml import safe_parser
 _XS = "http://www.w3.org/2001/XMLSchema"
 SHOWN = 3
 """Places that a finding names; the rest is a number."""
+MAX_SIBLINGS = 10_000
+"""Children of one element: libxml2 writes a path for each fault and counts the siblings before it, so that 100,000
+faults among as many siblings take it half a minute. No document of this world has a list that long."""
+_TOO_WIDE = etree.XPath(f"boolean(//*[{MAX_SIBLINGS + 1}])")
 _STEP = re.compile(r"^(?:[^/:\[]+:)?([^/\[]+)(\[\d+\])?$")
 
 KINDS = {
@@ -71,7 +75,7 @@ _FOLLOWS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class XsdFault:
-    """One fault: the kind in French, the line in the document, the path of element names."""
+    """One fault: the kind in French, the line in the document, the path of element names ("" after `SHOWN` faults)."""
 
     kind: str
     line: int
@@ -108,6 +112,13 @@ class XsdLayer:
 
     def faults(self, root: etree._Element) -> list[XsdFault]:
         """The faults of the ClinicalDocument `root`, in the order of the document."""
+        if _TOO_WIDE(root):
+            # not judged, and never said to be valid
+            return [
+                XsdFault(
+                    f"plus de {MAX_SIBLINGS} éléments voisins, contrôle impossible", 0, "ClinicalDocument"
+                )
+            ]
         schema = self._schema()
         if schema.validate(root):
             return []
@@ -120,7 +131,8 @@ class XsdLayer:
                 continue
             seen.add(where)
             kind = KINDS.get(entry.type_name, "écart de structure")
-            found.append(XsdFault(kind, entry.line, self._path(root, entry.path or "")))
+            path = self._path(root, entry.path or "") if len(found) < SHOWN else ""
+            found.append(XsdFault(kind, entry.line, path))
         return found
 
     def _path(self, root: etree._Element, path: str) -> str:

@@ -55,7 +55,7 @@ def read_parties(
     reader.read(observations.loose, document=-1)
     if flags.dest_dmp:
         reader.check_sender(observations)
-    return Parties(reader.sender, tuple(reader.recipients), tuple(reader.reply_to))
+    return Parties(reader.sender, tuple(reader.recipients), tuple(reader.reply_to.values()))
 
 
 class _Reader:
@@ -77,7 +77,8 @@ class _Reader:
         self.sender: Party | None = None
         self.sender_prt: Segment | None = None
         self.recipients: list[Party] = []
-        self.reply_to: list[str] = []
+        self.reply_to: dict[str, str] = {}
+        """By address in lower case."""
         self.patient_checked = False
         self._seen: dict[str, int] = {}
 
@@ -185,8 +186,7 @@ class _Reader:
             self.findings.add("REPLY-ADDRESS", prt.place(15, 1, 4) if prt.has(15) else prt.place(15))
             return
         self._check_address(prt, address, "REPLY")
-        if address.lower() not in (a.lower() for a in self.reply_to):
-            self.reply_to.append(address)
+        self.reply_to.setdefault(address.lower(), address)
 
     def _check_addresses(self, prt: Segment) -> None:
         """One PRT is one recipient: of several repetitions of PRT-15 only one may be a MSSanté address."""
