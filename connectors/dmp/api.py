@@ -212,7 +212,9 @@ def _refusal(request: Request, tokens: TokenFile, max_request: int) -> JSONRespo
         log.warning("DMP API: call without a known token")
         return error(401, "TOKEN", "Jeton absent ou inconnu.")
     length = request.headers.get("content-length", "")
-    if request.method == "POST" and not (length.isascii() and length.isdigit()):
+    # a body in pieces has no end that was announced, whatever Content-Length says beside it (RFC 9112 §6.3)
+    pieces = "transfer-encoding" in request.headers
+    if pieces or (request.method == "POST" and not (length.isascii() and length.isdigit())):
         return error(411, "LENGTH", "La longueur de la demande n'est pas annoncée.")
     if length and int(length[:20]) > max_request:
         return error(413, "TOO_LARGE", "La demande est trop longue.")

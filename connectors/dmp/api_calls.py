@@ -9,6 +9,7 @@ Source: spec/dmp.md §2.2 to §2.4, §3.6.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -76,14 +77,14 @@ class Calls:
     async def find_documents(self, asked: models.DocumentsAsked) -> Result:
         """FindDocuments."""
         subject = self._subject(asked)
-        return _found(
+        return await _found(
             await self._consult.search(subject, queries.find_documents(subject.patient, asked.filter()))
         )
 
     async def find_sets(self, asked: models.SetsAsked) -> Result:
         """FindSubmissionSets."""
         subject = self._subject(asked)
-        return _found(
+        return await _found(
             await self._consult.search(subject, queries.find_submission_sets(subject.patient, asked.filter()))
         )
 
@@ -92,10 +93,10 @@ class Calls:
         make = queries.get_documents if name == "GetDocuments" else queries.get_documents_and_associations
         subject = self._subject(asked)
         if asked.unique_ids:
-            return _found(
+            return await _found(
                 await self._consult.search_batches(subject, lambda part: make(part), asked.unique_ids)
             )
-        return _found(
+        return await _found(
             await self._consult.search_batches(
                 subject, lambda part: make(entry_uuids=part), asked.entry_uuids
             )
@@ -104,7 +105,7 @@ class Calls:
     async def uuids(self, name: str, asked: models.UuidsAsked) -> Result:
         """GetAssociations, GetSubmissionSets."""
         make = queries.get_associations if name == "GetAssociations" else queries.get_submission_sets
-        return _found(await self._consult.search_batches(self._subject(asked), make, asked.entry_uuids))
+        return await _found(await self._consult.search_batches(self._subject(asked), make, asked.entry_uuids))
 
     async def one(self, name: str, asked: models.OneAsked) -> Result:
         """GetRelatedDocuments, GetSubmissionSetAndContents."""
@@ -113,7 +114,7 @@ class Calls:
             query = queries.get_related_documents(unique_id, entry_uuid)
         else:
             query = queries.get_submission_set_and_contents(unique_id, entry_uuid)
-        return _found(await self._consult.search(self._subject(asked), query))
+        return await _found(await self._consult.search(self._subject(asked), query))
 
     async def newest(self, asked: models.DocumentAsked) -> Result:
         """The RPLC chain of one document."""
@@ -226,10 +227,11 @@ class Calls:
         )
 
 
-def _found(made: Search | Failure) -> Result:
+async def _found(made: Search | Failure) -> Result:
     if isinstance(made, Failure):
         return made
-    return {**models.found_out(made.found), "partial": made.partial, "warnings": list(made.warnings)}
+    objects = await asyncio.to_thread(models.found_out, made.found)
+    return {**objects, "partial": made.partial, "warnings": list(made.warnings)}
 
 
 def _updated(made: Updated | Failure) -> Result:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from connectors.dmp.certificates import Credentials, fingerprint, load_credentials
 from connectors.dmp.requests import Request, RequestBuilder
@@ -96,9 +97,10 @@ class Link:
             if outcome is OutcomeClass.UNCERTAIN and not writes:
                 outcome = OutcomeClass.TRANSIENT
             return Failure(outcome, e.code, e.label)
-        if len(reply.body) > _IN_LOOP:
-            return await asyncio.to_thread(read_reply, reply, request.message_id, self._codes, writes=writes)
-        return read_reply(reply, request.message_id, self._codes, writes=writes)
+        read = partial(
+            read_reply, reply, request.message_id, self._codes, writes=writes, expected=request.reply
+        )
+        return await asyncio.to_thread(read) if len(reply.body) > _IN_LOOP else read()
 
     # --- certificates -------------------------------------------------------------------------------------------
 
@@ -111,18 +113,23 @@ class Link:
             await old.retire()
 
     async def _watch(self, seen: tuple[tuple[int, ...], ...]) -> None:
+        refused = ""
         while True:
             await asyncio.sleep(self._settings.certificate_check)
             self._warn_of_expiry()
             found = fingerprint(self._settings)
-            if found == seen:
+            # a set that was refused is looked at again: it may only have been laid down before its first day
+            if found == seen and not refused:
                 continue
             seen = found
             try:
                 credentials = await asyncio.to_thread(load_credentials, self._settings, self._clock())
             except ConfigurationFault as e:
-                log.critical("DMP certificates changed and cannot be used, the former ones stay: %s", e)
+                if str(e) != refused:
+                    log.critical("DMP certificates changed and cannot be used, the former ones stay: %s", e)
+                refused = str(e)
                 continue
+            refused = ""
             await self._install(credentials)
             self._warned = None
             log.warning("DMP certificates changed: in use, valid until %s", credentials.not_after.date())

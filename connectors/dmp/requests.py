@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 from uuid import uuid4
 
 from lxml import etree
@@ -19,6 +20,7 @@ from lxml import etree
 from connectors.dmp import existence, mtom, soap
 from connectors.dmp.certificates import SigningIdentity
 from connectors.dmp.plan import Plan
+from connectors.dmp.responses import EXISTENCE, QUERIED, REGISTERED, RETRIEVED
 from connectors.dmp.settings import DmpSettings, Software
 from connectors.dmp.vihf import VihfSubject, signed_vihf
 from connectors.dmp.xades import sign_lot, signature_entry
@@ -30,6 +32,14 @@ from connectors.xds.oid import new_oid
 from connectors.xds.queries import StoredQuery
 from connectors.xds.updates import metadata_update
 from gateway.errors import GatewayBug
+
+_REPLIES: Final = {
+    soap.PROVIDE_AND_REGISTER: REGISTERED,
+    soap.UPDATE_DOCUMENT_SET: REGISTERED,
+    soap.STORED_QUERY: QUERIED,
+    soap.RETRIEVE: RETRIEVED,
+    soap.FIND_CANDIDATES: EXISTENCE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Request:
     length: int
     limit: int
     """Bytes of the reply that may be read."""
+    reply: str
+    """Tag of the body that accepts the request."""
     lot_uid: str = ""
 
 
@@ -84,7 +96,14 @@ class RequestBuilder:
         )
         limit = self._settings.max_reply_size
         return Request(
-            url, message_id, package.content_type, package.chunks, package.length, limit, lot.unique_id
+            url,
+            message_id,
+            package.content_type,
+            package.chunks,
+            package.length,
+            limit,
+            _REPLIES[action],
+            lot.unique_id,
         )
 
     def find(self, subject: VihfSubject, unique_id: str, now: datetime) -> Request:
@@ -149,7 +168,9 @@ class RequestBuilder:
     ) -> Request:
         message_id, message = self._message(action, url, subject, body, now)
         limit = self._settings.max_reply_size
-        return Request(url, message_id, soap.content_type(action), (message,), len(message), limit)
+        return Request(
+            url, message_id, soap.content_type(action), (message,), len(message), limit, _REPLIES[action]
+        )
 
     def _message(
         self, action: str, url: str, subject: VihfSubject, body: etree._Element, now: datetime

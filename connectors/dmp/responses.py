@@ -1,7 +1,8 @@
 """What the DMP answered: HTTP, MIME, envelope, fault, registry response, in that order.
 
 Purpose: one reply becomes an `Answer` (the DMP accepted) or a `Failure` (class, code, words). Pure.
-Guarantee: Success with warnings is a success; a reply that does not name our MessageID is nobody's success;
+Guarantee: Success with warnings is a success; a reply that does not name our MessageID, or is not of the kind that
+the request asks for, is nobody's success; "nothing found" is believed only of an answer that contradicts it in nothing;
 an unknown code is permanent and keeps the server's own words; responses are parsed without DTD, entities or
 network.
 Fails: never raises on what the network brings; `load_codes` raises `ConfigurationFault`.
@@ -42,9 +43,9 @@ _CODE_LIMIT = 64
 _NOT_CODE = re.compile(r"[^A-Za-z0-9_.-]")
 EXISTENCE: Final = "{urn:hl7-org:v3}PRPA_IN201308UV02"
 RETRIEVED: Final = f"{{{IHE}}}RetrieveDocumentSetResponse"
-_BODIES: Final = frozenset(
-    {f"{{{RS}}}RegistryResponse", f"{{{QUERY}}}AdhocQueryResponse", RETRIEVED, EXISTENCE}
-)
+REGISTERED: Final = f"{{{RS}}}RegistryResponse"
+QUERIED: Final = f"{{{QUERY}}}AdhocQueryResponse"
+_BODIES: Final = frozenset({REGISTERED, QUERIED, RETRIEVED, EXISTENCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,14 @@ def _read_codes(file: Path) -> list[tuple[str, CodeRow]]:
     return made
 
 
-def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: bool) -> Answer | Failure:
+def read_reply(
+    reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: bool, expected: str = ""
+) -> Answer | Failure:
     """Believe, or not, one reply.
 
     `writes`: the request changes something, so a reply that says nothing clear leaves the outcome UNCERTAIN;
-    for a query it is merely TRANSIENT.
+    for a query it is merely TRANSIENT. `expected`: tag of the body that accepts the request (left out: any); a refusal
+    may also come as a bare RegistryResponse.
     """
     doubt = OutcomeClass.UNCERTAIN if writes else OutcomeClass.TRANSIENT
     root, parts = _envelope(reply)
@@ -155,16 +159,19 @@ def read_reply(reply: HttpReply, message_id: str, codes: ErrorCodes, *, writes: 
         return Failure(doubt, "EMPTY", "Réponse du DMP sans contenu.")
     if content.tag == f"{{{SOAP}}}Fault":
         return _fault(content, codes, doubt)
-    if content.tag not in _BODIES:
+    other = bool(expected) and content.tag != expected
+    if content.tag not in _BODIES or (other and content.tag != REGISTERED):
         return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP de forme inconnue.")
     if not relates:
         return Failure(doubt, "RELATES_TO", "Réponse du DMP sans référence à la requête.")
     if content.tag == EXISTENCE:
         return Answer(content=content)
-    response = content.find(f"{{{RS}}}RegistryResponse") if content.tag == RETRIEVED else content
+    response = content.find(REGISTERED) if content.tag == RETRIEVED else content
     if response is None:
         return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP de forme inconnue.")
     made = _registry(response, codes, doubt, writes)
+    if isinstance(made, Answer) and other:
+        return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP d'un autre genre que la demande.")
     return replace(made, content=content, parts=parts) if isinstance(made, Answer) else made
 
 
@@ -253,16 +260,36 @@ def _registry(
                 row is not None and row.structure,
             )
         )
+    if writes and status == "Success" and failures:
+        # both yes and no: reading back says which
+        return Failure(doubt, failures[0].code, "Réponse contradictoire du DMP.")
     if status == "Success" or (status == "PartialSuccess" and not writes):
-        found = response.iterfind(f"{{{RIM}}}RegistryObjectList/{{{RIM}}}ObjectRef")
-        beside = () if status == "Success" else tuple(f.code for f in failures)
-        return Answer(
-            tuple(r.get("id") or "" for r in found), (*warnings, *beside), partial=status != "Success"
-        )
+        references = _references(response)
+        if references is None:
+            return Failure(doubt, "UNKNOWN_BODY", "Réponse du DMP dont les références sont illisibles.")
+        beside = tuple(f.code for f in failures)
+        return Answer(references, (*warnings, *beside), partial=status != "Success" or bool(failures))
     if status == "PartialSuccess":
         # one document per lot: what was kept is found by reading back
         return Failure(doubt, "PartialSuccess", "Enregistrement partiel par le DMP.")
     if not failures:
-        return Failure(OutcomeClass.PERMANENT, status or "Failure", "Refus du DMP sans code d'erreur.")
+        # a status that is none of ebRS 3.0 refuses nothing
+        clear = status == "Failure"
+        return Failure(
+            OutcomeClass.PERMANENT if clear else doubt, status or "STATUS", "Refus du DMP sans code d'erreur."
+        )
     # told with the gravest; the duplicate class counts only when nothing else is wrong
     return min(failures, key=lambda f: (f.duplicate, _GRAVITY.index(f.outcome)))
+
+
+def _references(response: etree._Element) -> tuple[str, ...] | None:
+    """entryUUIDs of an answer, each once: of its ObjectRef, or of documents given whole (LeafClass) though references
+    were asked for. None when something is said to be there and is not named."""
+    listed = response.find(f"{{{RIM}}}RegistryObjectList")
+    kinds = (f"{{{RIM}}}ObjectRef", f"{{{RIM}}}ExtrinsicObject")
+    found = [e.get("id") or "" for e in listed.iterchildren(*kinds)] if listed is not None else []
+    total = (response.get("totalResultCount") or "").strip()
+    told = listed is not None and len(listed) > 0
+    if "" in found or (not told and total.isascii() and total.isdigit() and int(total[:18]) > 0):
+        return None
+    return tuple(dict.fromkeys(found))

@@ -345,6 +345,9 @@ async def test_too_long_and_unannounced_requests_are_not_read(api: Api) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     unannounced = await api.http.post("/newest", content=chunks(), headers=headers)
     assert unannounced.status_code == 411
+    both = {**headers, "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    in_pieces = await api.http.post("/newest", content=chunks(), headers=both)
+    assert (in_pieces.status_code, in_pieces.json()["error"]["code"]) == (411, "LENGTH")
 
 
 async def test_every_wrong_field_is_told_without_its_value(api: Api) -> None:

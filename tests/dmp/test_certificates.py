@@ -19,7 +19,7 @@ from connectors.dmp.certificates import load_credentials
 from connectors.dmp.connector import DmpConnector
 from connectors.dmp.settings import read_settings
 from connectors.dmp.simulator import DmpSimulator
-from connectors.dmp.simulator.pki import Pki, make_pki
+from connectors.dmp.simulator.pki import TEST_STRUCTURE, Authority, Pki, make_pki
 from connectors.port import OutcomeClass, WithCertificates
 from gateway.errors import ConfigurationFault
 from tests.dmp.conftest import Dpi, connector_for
@@ -147,6 +147,26 @@ async def test_unfit_certificates_are_never_taken(
     assert caplog.text.count("the former ones stay") == 1
     outcome = await connector.deliver(await Dpi(connector).job(samples.document()))
     assert outcome.outcome is OutcomeClass.SUCCESS
+    await connector.stop()
+
+
+async def test_certificates_laid_down_before_their_first_day_are_taken_on_it(
+    own_files: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Renewal prepared in advance: refused today with one alert, used when it begins, the files untouched."""
+    now = [NOW]
+    connector = DmpConnector(read_settings(own_files, Path()), "0.1", lambda: now[0])
+    await connector.start()
+    later = Pki(tmp_path / "later")
+    later.directory.mkdir()
+    Authority(later.directory, NOW + timedelta(days=30)).issue_organisation(TEST_STRUCTURE)
+    replace_with(own_files, later, "auth", "sign")
+    await until(lambda: "is not valid before" in caplog.text)
+    before = connector.certificates()
+    await asyncio.sleep(0.2)
+    now[0] = NOW + timedelta(days=29)
+    await until(lambda: "in use" in caplog.text)
+    assert all(end > before[name] for name, end in connector.certificates().items())
     await connector.stop()
 
 
