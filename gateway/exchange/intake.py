@@ -55,6 +55,9 @@ log = logging.getLogger("gateway.exchange")
 
 ANSWER_SECONDS = 1.0
 """What storing an answer may take even when the deadline has passed."""
+MAX_ERRORS = 200
+"""ERR segments of an ACK: nobody reads more, and an ACK of thousands would be longer than what readers take."""
+LOGGED_RULES = 20
 Left = Callable[[], float]
 """Seconds until the ACK is due."""
 
@@ -359,9 +362,19 @@ class Intake:
         return "AE", ack
 
     def _ack(self, message: Message, code: str, findings: Sequence[Finding]) -> bytes:
+        told = self._told(findings)
         return acknowledgement.build(
-            message, code, findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
+            message, code, told, control_id(), self._clock.utc(), self._settings.ack.extended_err
         )
+
+    def _told(self, findings: Sequence[Finding]) -> Sequence[Finding]:
+        """The findings, or the first `MAX_ERRORS` that reject and how many more there are."""
+        errors = [f for f in findings if f.rejects]
+        if len(errors) <= MAX_ERRORS:
+            return findings
+        more = Findings(self._book)
+        more.add("EXC-MORE-ERRORS", None, count=len(errors) - MAX_ERRORS)
+        return [*errors[:MAX_ERRORS], *more]
 
     def _unstored(self, message: Message, rule: str, correlation: str) -> bytes:
         """An AR that the journal does not know: nothing was accepted."""
@@ -405,8 +418,12 @@ def _sender(message: Message) -> str:
 
 
 def _rules_of(ack: bytes) -> str:
-    """Rule ids (ERR-7) of an ACK, for the log."""
-    return ",".join(e.diagnostic or e.err3 for e in acknowledgement.read(ack).errors) or "-"
+    """Rule ids (ERR-7) of an ACK, each once, for the log."""
+    try:
+        rules = dict.fromkeys(e.diagnostic or e.err3 for e in acknowledgement.read(ack).errors)
+    except MessageUnreadable:
+        return "?"  # stored before `MAX_ERRORS` was: it is sent again as it is
+    return ",".join([*list(rules)[:LOGGED_RULES], *("…",) * (len(rules) > LOGGED_RULES)]) or "-"
 
 
 def _stored(text: str) -> str:

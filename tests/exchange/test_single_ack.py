@@ -156,3 +156,16 @@ async def test_the_two_connectors_prepare_at_the_same_time(tmp_path: Path) -> No
     async with running(tmp_path, {"dmp": Meeting("dmp"), "mss": Meeting("mss"), "dpi": Scripted("dpi")}) as r:
         assert (await r.send(build.mdm("T02", build.cda_n1(), control_id="M1"))).code == "AA"
         assert sorted(started) == ["dmp", "mss"]
+
+
+async def test_thousands_of_errors_are_answered_with_an_ack_that_can_be_read(tmp_path: Path) -> None:
+    """EXC-MORE-ERRORS: an ACK of as many ERR as the message has faults could not be read back nor sent."""
+    message = submit("MANY1") + b"OBX|\r" * 4900
+    async with running(tmp_path) as r:
+        for _ in range(2):  # the stored one is sent again
+            ack = await r.send(message)
+            assert (ack.code, ack.acknowledged) == ("AE", "MANY1")
+            rules = [e.diagnostic for e in ack.errors]
+            assert (len(rules), set(rules[:-1]), rules[-1]) == (201, {"OBX-UNKNOWN"}, "EXC-MORE-ERRORS")
+            assert ack.errors[-1].text.startswith("4700 autres erreurs")
+        assert (await r.send(submit("AFTER1", 2))).code == "AA"
