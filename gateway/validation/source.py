@@ -29,6 +29,9 @@ _TEXT_CODECS = re.compile(
     r"utf-?(8|16|16le|16be)|us-ascii|ascii|iso-?8859-\d{1,2}|latin-?[19]|(windows-|cp)125\d", re.I
 )
 _HEAD = 400
+MAX_MESSAGES = 200
+"""Messages of one file that are looked at. A file of 100 MB may hold millions of empty ones."""
+_SLICE = 1 << 20
 
 
 class Kind(StrEnum):
@@ -40,7 +43,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The payloads of a file: one or more messages, or one document."""
+    """The payloads of a file: one or more messages, or one document. Of more than `MAX_MESSAGES` messages, what follows
+    the last of them is one more unit, which is no message."""
 
     kind: Kind
     units: tuple[bytes, ...]
@@ -97,8 +101,13 @@ def _framed(content: bytes) -> Source:
         # a file whose CR became LF keeps its end blocks in that form
         content = content.replace(b"\x1c\n", END)
     decoder = FrameDecoder(len(content))
-    frames = decoder.feed(content)
+    frames: list[bytes] = []
     notes = []
+    for start in range(0, len(content), _SLICE):
+        frames += decoder.feed(content[start : start + _SLICE])
+        if len(frames) > MAX_MESSAGES:
+            del frames[MAX_MESSAGES + 1 :]
+            return Source(Kind.ER7, tuple(frames))
     if decoder.in_frame:
         frames += decoder.feed(END)
         frames[-1] = _trimmed(frames[-1])
@@ -123,6 +132,8 @@ def _messages(content: bytes) -> list[bytes]:
         following = content[position + 3 : position + 4]
         if following and not following.isalnum() and not following.isspace():
             cuts.append(position)
+            if len(cuts) > MAX_MESSAGES:
+                break
     pieces = [content[start:end] for start, end in zip(cuts, [*cuts[1:], len(content)], strict=True)]
     return [piece for piece in pieces if piece[:_HEAD].strip(_BLANK + _BOM)]
 
@@ -135,8 +146,8 @@ def _trimmed(unit: bytes) -> bytes:
 
 
 def _several(units: tuple[bytes, ...] | list[bytes]) -> tuple[str, ...]:
-    if len(units) == 1:
-        return ()
+    if len(units) == 1 or len(units) > MAX_MESSAGES:
+        return ()  # too many: a finding says so
     return (
         f"Le fichier contient {len(units)} messages : chacun a son rapport, le plus mauvais verdict est en tête.",
     )

@@ -10,6 +10,7 @@ Fails: never for what is in the bytes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings
 from gateway.validation.overrides import DESTINATIONS, Options, apply
 from gateway.validation.report import Report, Unit
-from gateway.validation.source import Kind, Source, read_source
+from gateway.validation.source import MAX_MESSAGES, Kind, Source, read_source
 
 Versions = Callable[[Transmission, Sequence[Document]], Awaitable[Sequence[Finding]]]
 NO_DESTINATION = (
@@ -69,7 +70,13 @@ class Validator:
     async def validate(self, content: bytes, options: Options, file: str | None = None) -> Report:
         """The report of a whole file."""
         source = await in_thread_if_big(len(content), read_source, content)
-        units = [await self._unit(source, payload, options) for payload in source.units]
+        units = []
+        for payload in source.units[:MAX_MESSAGES]:
+            units.append(await self._unit(source, payload, options))
+            await asyncio.sleep(0)  # small ones are judged in the event loop: ACKs come in between
+        if len(source.units) > MAX_MESSAGES:
+            # what was not looked at is never said to be right
+            units.append(self._refused(b"", "EXC-TOO-MANY-MESSAGES", None, limit=MAX_MESSAGES))
         return Report(units, self.checker.book.preset, source.notes, file)
 
     async def _unit(self, source: Source, payload: bytes, options: Options) -> Unit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from gateway.hl7.transmission import Action
 from gateway.rules import Findings, Preset, RuleBook, load_rulebook
 from gateway.validation.overrides import Options
 from gateway.validation.report import Report
+from gateway.validation.source import MAX_MESSAGES
 from gateway.validation.validator import Validator
 from gateway.validation.words import STATES, as_text
 from tests.exchange.harness import Running, cda, delete, running, submit
@@ -470,3 +472,27 @@ async def test_every_official_file_has_a_report(path: Path, preset: Preset) -> N
 def test_official_files_are_there() -> None:
     official("hl7")
     assert len(SAMPLES) > 20
+
+
+@pytest.mark.parametrize("framed", [False, True])
+async def test_a_file_of_too_many_messages_is_never_a_pass_and_lets_others_work(framed: bool) -> None:
+    """EXC-TOO-MANY-MESSAGES: a file of some megabytes holds a million small ones."""
+    one = build.mdm("T02", build.cda_n1())
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    found = await validator().validate((encode(one) if framed else one) * (MAX_MESSAGES + 50), Options())
+    beside.cancel()
+    assert turns > MAX_MESSAGES, "the event loop had its turn after each"
+    body = found.as_json()
+    assert (body["ack"], rules(body)) == ("AE", ["EXC-TOO-MANY-MESSAGES"])
+    assert len(found.units) == MAX_MESSAGES + 1
+    assert "plus de 200 messages" in as_text(found)
+    whole = await validator().validate((encode(one) if framed else one) * MAX_MESSAGES, Options())
+    assert (len(whole.units), whole.code) == (MAX_MESSAGES, "AA")
