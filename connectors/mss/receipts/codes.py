@@ -17,14 +17,14 @@ from gateway.cda.valuesets import read_table
 from gateway.hl7.tables import SMTP_ERRORS, table
 
 TABLE = "enhanced_status.tsv"
-_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})")
-_REPLY = re.compile(r"smtp\s*;\s*([2-5]\d\d)(?!\d)", re.IGNORECASE)
+_STATUS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9])")
+_REPLY = re.compile(r"smtp\s*;\s*([2-5][0-9]{2})(?![0-9])", re.IGNORECASE)
 
 
 def status_of(text: str) -> str:
     """The enhanced status at the start of a Status field (a comment may follow), or ""."""
     found = _STATUS.match(text.strip())
-    return found[0] if found and not text.strip()[found.end() :][:1].isdigit() else ""
+    return found[0] if found else ""
 
 
 def reply_of(text: str) -> str:

@@ -20,10 +20,10 @@ from gateway.hl7.tables import APPLICATION_ERRORS, table
 
 # 1.1.2 writes « Erreur d'intégration », 1.1.3 « KO Intégration système »; the code may be missing
 _SUBJECT = re.compile(
-    r"\[\s*(?:ko\s+int[ée]gration\s+syst[èe]me|erreur\s+d['’]int[ée]gration)\s*!?\s*\]\s*(?:\[\s*(\d{1,6})\s*\])?",
+    r"\[\s*(?:ko\s+int[ée]gration\s+syst[èe]me|erreur\s+d['’]int[ée]gration)\s*!?\s*\]\s*(?:\[\s*([0-9]{1,6})\s*\])?",
     re.IGNORECASE,
 )
-_THREE_DIGITS = re.compile(r"(?<![\w./-])\d{3}(?![\w/-])")
+_THREE_DIGITS = re.compile(r"(?<![\w./-])[0-9]{3}(?![\w/-])")
 
 
 def subject_code(subject: str) -> str | None:

@@ -24,11 +24,11 @@ NOTIFICATION_TYPES = frozenset(
 )
 _DISPOSITION = re.compile(
     r"(?P<mode>manual-action|automatic-action)\s*/\s*MDN-sent-(?:manually|automatically)\s*;\s*"
-    r"(?P<type>[a-z-]+)\s*(?:/(?P<modifier>.*))?",
+    r"(?P<type>[a-z-]+)\s*(?:/(?P<modifier>.*)|\([^()]*\))?[\s;]*",
     re.IGNORECASE,
 )
 # at the start of the field or of one of its parts: `902^label^table| E^Error^errorSeverity`
-_CODE = re.compile(r"(?:^|[|~])\s*(?:error\s*:)?\s*(\d{1,6})(?=\s*(?:\^|$|[|~\s]))", re.IGNORECASE)
+_CODE = re.compile(r"(?:^|[|~])\s*(?:error\s*:)?\s*([0-9]{1,6})(?=\s*(?:\^|$|[|~\s]))", re.IGNORECASE)
 
 
 def read_mdn(mail: Part) -> Mdn:

@@ -32,6 +32,8 @@ class Bounds:
     folds, `text` in characters read of a text part."""
 
     size: int = 50_000_000
+    lines: int = 2_000_000
+    """Line ends (CR and LF both count): a document in base64 of `size` has fewer."""
     parts: int = 250
     depth: int = 12
     header: int = 65_536
@@ -122,6 +124,8 @@ def parse(raw: bytes, bounds: Bounds = BOUNDS) -> Part:
     """The tree of `raw`. Raises `Unreadable`."""
     if len(raw) > bounds.size:
         raise Unreadable(Reason.TOO_LARGE)
+    if raw.count(b"\n") + raw.count(b"\r") > bounds.lines:
+        raise Unreadable(Reason.TOO_COMPLEX)
     return _part(_message(raw, bounds), bounds)
 
 

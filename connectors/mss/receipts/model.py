@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Kind(StrEnum):
@@ -91,7 +92,7 @@ class Dsn:
     recipients: tuple[DsnRecipient, ...]
     envid: str = field(default="", repr=False)
     message_id: str = field(default="", repr=False)
-    kind: Kind = Kind.DSN
+    kind: ClassVar[Kind] = Kind.DSN
 
 
 class Disposition(StrEnum):
@@ -121,7 +122,7 @@ class Mdn:
     message_ids: tuple[str, str, str] = field(repr=False)
     original: str = field(default="", repr=False)
     final: str = field(default="", repr=False)
-    kind: Kind = Kind.MDN
+    kind: ClassVar[Kind] = Kind.MDN
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class ErrorMail:
     message_id: str = field(default="", repr=False)
     references: tuple[str, ...] = field(default=(), repr=False)
     sender: str = field(default="", repr=False)
-    kind: Kind = Kind.ERROR_MAIL
+    kind: ClassVar[Kind] = Kind.ERROR_MAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,14 @@ class Inbound:
     enclosed: int
     answerable: bool
     message_id: str = field(default="", repr=False)
-    kind: Kind = Kind.INBOUND
+    kind: ClassVar[Kind] = Kind.INBOUND
 
 
 @dataclass(frozen=True, slots=True)
 class Automatic:
     """Mail of a machine that concerns no document: kept, counted, never answered."""
 
-    kind: Kind = Kind.AUTOMATIC
+    kind: ClassVar[Kind] = Kind.AUTOMATIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class Quarantined:
     """For a person, with the reason."""
 
     reason: Reason
-    kind: Kind = Kind.QUARANTINE
+    kind: ClassVar[Kind] = Kind.QUARANTINE
 
 
 Reading = Dsn | Mdn | ErrorMail | Inbound | Automatic | Quarantined

@@ -21,7 +21,7 @@ from connectors.mss.receipts.model import Automatic, Inbound, Kind, Quarantined,
 def classify(raw: bytes, bounds: Bounds = BOUNDS) -> Kind:
     """The kind of the mail `raw` alone (`read` can still find a report unreadable)."""
     try:
-        return kinds.kind_of(parse(raw, bounds))[0]
+        return kinds.kind_of(kinds.unwrapped(parse(raw, bounds)))[0]
     except Unreadable:
         return Kind.QUARANTINE
 
@@ -29,7 +29,7 @@ def classify(raw: bytes, bounds: Bounds = BOUNDS) -> Kind:
 def read(raw: bytes, bounds: Bounds = BOUNDS) -> Reading:
     """What the mail `raw` (bytes as the mailbox gave them) says."""
     try:
-        mail = parse(raw, bounds)
+        mail = kinds.unwrapped(parse(raw, bounds))
         kind, reason = kinds.kind_of(mail)
         return _read(mail, kind, reason)
     except Unreadable as e:

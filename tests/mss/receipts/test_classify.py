@@ -60,9 +60,43 @@ def test_kind(raw: bytes, kind: Kind) -> None:
     assert read(raw).kind is kind
 
 
+def wrapped(raw: bytes, headers: str = "") -> bytes:
+    """The mail as a filter of a relay makes it: its content in a multipart/mixed, beside a notice."""
+    head, _, body = raw.decode().partition("\r\n\r\n")
+    kept, _, content_type = head.partition("Content-Type: ")
+    inner = f"--=_w\r\nContent-Type: {content_type}\r\n\r\n{body}\r\n"
+    notice = "--=_w\r\nContent-Type: text/plain\r\n\r\nVérifié.\r\n--=_w--\r\n"
+    kept = kept.replace("Auto-Submitted: auto-replied\r\n", "").replace("Return-Path: <>\r\n", "")
+    return f"{kept}Content-Type: multipart/mixed; boundary==_w\r\n\r\n{inner}{notice}".encode()
+
+
+REPORTS = [mails.dsn(), *(mails.mdn(form, code) for form in "ABC" for code in ("", "902"))]
+
+
+@pytest.mark.parametrize("raw", REPORTS)
+def test_a_report_wrapped_by_a_relay_reads_the_same(raw: bytes) -> None:
+    assert read(wrapped(raw)) == read(raw)
+
+
+@pytest.mark.parametrize("raw", REPORTS)
+def test_a_report_that_we_cannot_read_is_no_new_document(raw: bytes) -> None:
+    """It may give our own document back, with its archive."""
+    two = mails.document(
+        parts=[
+            "Content-Type:" + one.decode().partition("Content-Type:")[2].replace("=_b1", f"=_b{n}")
+            for n, one in enumerate((raw, mails.mdn()), 5)
+        ]
+    )
+    assert read(two) == Quarantined(Reason.REPORT_UNREADABLE)
+
+
 REASONS = {
     "person's note": (mails.note(), Reason.NOT_A_DOCUMENT),
     "person's answer to a document": (mails.note(Subject=f"Re: {mails.SUBJECT}"), Reason.NOT_A_DOCUMENT),
+    "person's answer that encloses the document": (
+        mails.document(subject=f"RE : {mails.SUBJECT}", parts=[part("text/plain", "Merci"), FORWARDED]),
+        Reason.NOT_A_DOCUMENT,
+    ),
     "Auto-Submitted: no is a person": (mails.note(Auto_Submitted="no"), Reason.NOT_A_DOCUMENT),
     "bounce in plain text": (
         mails.note("<a@b.fr>: 550 5.1.1\r\n", From="MAILER-DAEMON@x.mssante.fr", Return_Path="<>"),

@@ -49,6 +49,7 @@ def test_success(form: str) -> None:
         (f"{AUTOMATIC};processed", Disposition.PROCESSED, True, None),
         (f"{AUTOMATIC}; deleted", Disposition.DELETED, True, None),
         (f"{MANUAL}; denied", Disposition.DENIED, False, None),
+        (f"{AUTOMATIC}; processed (par le DPI);", Disposition.PROCESSED, True, None),
         (f"{AUTOMATIC}; processed/error", Disposition.PROCESSED, True, "906"),
         (f"{AUTOMATIC}; processed/Warning, error", Disposition.PROCESSED, True, "906"),
         (f"{AUTOMATIC}; processed/warning", Disposition.PROCESSED, True, None),

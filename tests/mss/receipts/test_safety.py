@@ -213,9 +213,10 @@ def test_nested_bombs(kind: str) -> None:
         mails.dsn(*[mails.recipient_block()] * (BOUNDS.parts + 1)),
         mails.note(Content_Type="text/plain" + ";" * BOUNDS.mime_header),
         mails.note(Subject="x" * (BOUNDS.header + 1)),
+        mails.note("\r" * (BOUNDS.lines + 1)),
         b"".join(b"X-%d: %s\r\n" % (n, b"y" * 900) for n in range(1200)) + b"\r\n",
     ],
-    ids=["parts", "recipients", "content type", "header", "headers"],
+    ids=["parts", "recipients", "content type", "header", "lines", "headers"],
 )
 def test_too_complex(raw: bytes) -> None:
     assert read(raw) == Quarantined(Reason.TOO_COMPLEX)
@@ -280,5 +281,5 @@ def test_readings_are_values() -> None:
     for raw in SEEDS:
         found: Any = read(raw)
         assert pickle.loads(pickle.dumps(found)) == found == copy.copy(found)
-        with pytest.raises(AttributeError):
+        with pytest.raises((AttributeError, TypeError)):  # which one depends on the version of Python
             found.kind = "x"
