@@ -84,6 +84,10 @@ CASES = [
     case("OPTIONAL-DATE", "EVN^1^6", put(MDM, "EVN^1^6", "hier"), W, W),
     case("MSG-MOJIBAKE", "MSH^1^18", put(MDM, "MSH^1^18", "8859/15"), R, W),
     case("MSG-CHARSET-BYTES", "PID^1^5", MDM.replace(b"CAMILLE", b"H\xe9l\xe8ne", 1), R, R),
+    # --- a message in several pieces
+    case("SEG-CONTINUED", "DSC^1", MDM + b"DSC|REST-OF-IT|I\r", R, R),
+    case("SEG-CONTINUED", "ADD^1", MDM + b"ADD|the end of a field\r", R, R),
+    case("SEG-CONTINUED", "MSH^1^14", put(MDM, "MSH^1^14", "REST-OF-IT"), R, R),
     # --- PID, PV1
     *(case("PID-REQUIRED", f"PID^1^{n}", put(MDM, f"PID^1^{n}", ""), R, R) for n in (3, 5, 7, 8)),
     case("PID-REQUIRED", "PID^1^7", put(MDM, "PID^1^7", '""'), R, R),

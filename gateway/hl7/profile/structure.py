@@ -2,7 +2,8 @@
 
 Purpose: compare the message's segments with the profile's MDM and ORU structures. Pure.
 Guarantee: every deviation is reported, a missing segment only once (its absence does not make its neighbours
-misplaced). Segments outside the structure (Z and unknown ones) are ignored with a warning.
+misplaced). Segments outside the structure (Z and unknown ones) are ignored with a warning; a message in several pieces
+(ADD, DSC, MSH-14) is refused: what stands in the others, a recipient or the end of a field, would be lost.
 Source: volet Transmission v2.1, structures (spec/hl7-transmission.md §1).
 """
 
@@ -86,6 +87,8 @@ def check_structure(message: Message, findings: Findings) -> None:
     for name in missing:
         findings.add("SEG-MISSING", Place(name), segment=name)
     allowed = _skipping(message.type, missing)
+    if message.msh.has(14):
+        findings.add("SEG-CONTINUED", message.msh.place(14))
     state, before = "MSH", Place("MSH")
     for segment in message.segments[1:]:
         if not segment.name:
@@ -99,6 +102,9 @@ def check_structure(message: Message, findings: Findings) -> None:
         if following == "NTE":
             following = "NTE/OBX" if state in _OBSERVATION else "NTE/OBR"
         before = segment.place()
+        if segment.name == "ADD" or (segment.name == "DSC" and segment.has(1)):
+            findings.add("SEG-CONTINUED", before)
+            continue
         if following not in structure.after:
             findings.add("SEG-IGNORED", before)
             continue
