@@ -1,0 +1,244 @@
+"""The received mail as the flow sees it: what kind it is, who wrote to whom, its archive, its other attachments. Pure.
+
+Purpose: from bytes to `InboundMail`. A mail of the profile has an attachment IHE_XDM.ZIP or a subject that begins with
+`XDM/1.0/DDM`; reports (DSN, MDN) and integration errors (« [KO … ] ») are told apart first: they may bring an archive
+back, which must not be integrated a second time.
+Guarantee: headers are one line each; a mail forwarded as an attachment is looked into; nothing is decoded but the
+archive; the same bytes give the same result.
+Fails: never for what is in the bytes; every refusal is a finding.
+Source: spec/mssante.md §1.2, §2.1, §2.2, §2.6, §3.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from connectors.mss.inbound.limits import InboundLimits
+from connectors.mss.inbound.mime import Mail, Part, TooComplex, addresses, header, plain_header, read_mail
+from connectors.mss.mail import ARCHIVE_NAME
+from gateway.hl7.base64text import BadBase64, decode
+from gateway.rules import Findings
+
+_SUBJECT = re.compile(r"XDM/1\.0/DDM", re.IGNORECASE)
+_FORWARD = re.compile(r"(?:(?:tr|fwd?|wg|i)\s*:\s*|\[\s*fwd?\s*:?\s*\]?\s*)+", re.IGNORECASE)
+_KO = re.compile(r"\[\s*(?:KO Int[ée]gration syst[èe]me|Erreur d.int[ée]gration)\s*!?\s*\]", re.IGNORECASE)
+_ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed", "application/x-zip"})
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,250}>")
+
+
+class MailKind(StrEnum):
+    """What a mail of the mailbox is."""
+
+    XDM = "xdm"
+    DSN = "dsn"
+    MDN = "mdn"
+    INTEGRATION_ERROR = "integration-error"
+    """A « courriel standard » of another gateway about a mail of ours (§3.3)."""
+    OTHER = "other"
+    """Not for this flow: left where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One attached file, decoded only when asked for (`part.content()`)."""
+
+    name: str = field(repr=False)
+    mime_type: str
+    part: Part = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent the documents to whom: the mail itself, or the one that was forwarded inside it."""
+
+    sender: str = field(repr=False)
+    sender_name: str = field(repr=False)
+    recipients: tuple[str, ...] = field(repr=False)
+    """To and Cc; empty when a forward hides them."""
+    reply_to: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMail:
+    """A mail read. Everything that may name a patient stays out of `repr`."""
+
+    kind: MailKind
+    raw: bytes = field(repr=False)
+    digest: str
+    """SHA-256 of `raw`, hex."""
+    message_id: str = field(repr=False)
+    """As in the header, with its angle brackets; empty when absent."""
+    subject: str = field(repr=False)
+    """Decoded, on one line."""
+    origin: Origin = field(repr=False)
+    return_path: str | None = field(repr=False)
+    """None: no such header; empty: the null address."""
+    notify: tuple[str, ...] = field(repr=False)
+    """Disposition-Notification-To."""
+    original_recipient: str = field(repr=False)
+    """Header Original-Recipient, for the MDN."""
+    auto_submitted: str
+    codes: tuple[str, ...] = ()
+    """X-MSS-CODECDA."""
+    ins: str = ""
+    """X-MSS-INS: O or N."""
+    product: str = ""
+    """X-MSS-NIL."""
+    final: bool = False
+    """X-MSS-MES: FIN."""
+    body: str = field(default="", repr=False)
+    """The text that the reader sees."""
+    archive: bytes | None = field(default=None, repr=False)
+    attachments: tuple[Attachment, ...] = field(default=(), repr=False)
+    """Without the archive and the text."""
+
+
+def read_inbound(raw: bytes, limits: InboundLimits, findings: Findings) -> InboundMail | None:
+    """The mail of `raw`; None when its structure is beyond the bounds (a finding says so)."""
+    if len(raw) > limits.mail_bytes:
+        findings.add("IN-MAIL-SIZE", limit=limits.mail_bytes // 1_000_000)
+        return None
+    try:
+        mail = read_mail(raw, limits)
+    except TooComplex:
+        findings.add("IN-MAIL-STRUCTURE")
+        return None
+    subject = header(mail.headers, "Subject")
+    kind = _report_kind(mail, subject)
+    source: Mail = mail
+    found: list[Part] = []
+    if kind is None:
+        source, found = _archives(mail)
+        named = any(_SUBJECT.match(_FORWARD.sub("", header(m.headers, "Subject"), 1)) for m in _family(mail))
+        kind = MailKind.XDM if found or named else MailKind.OTHER
+    archive = None
+    if kind is MailKind.XDM:
+        source, found = _by_subject(mail, source, found, findings)
+        archive = _take(found, findings)
+    origin = _origin(mail, source, subject)
+    if kind is MailKind.XDM and not origin.sender:
+        findings.add("IN-NO-SENDER")
+    message_id = plain_header(mail.headers, "Message-ID")
+    if kind is MailKind.XDM and not message_id:
+        findings.add("IN-NO-MESSAGE-ID")
+    path = mail.headers.get("Return-Path")
+    first = next(iter(addresses(mail.headers, "Return-Path")), ("", ""))[1]
+    codes = plain_header(source.headers, "X-MSS-CODECDA")
+    text = _text(source)
+    return InboundMail(
+        kind=kind,
+        raw=raw,
+        digest=hashlib.sha256(raw).hexdigest(),
+        message_id=message_id,
+        subject=subject,
+        origin=origin,
+        return_path=None if path is None else first,
+        notify=tuple(a for _, a in addresses(mail.headers, "Disposition-Notification-To")),
+        original_recipient=plain_header(mail.headers, "Original-Recipient"),
+        auto_submitted=plain_header(mail.headers, "Auto-Submitted").lower(),
+        codes=tuple(c for c in (code.strip() for code in codes.split(",")) if c),
+        ins=plain_header(source.headers, "X-MSS-INS").upper(),
+        product=plain_header(source.headers, "X-MSS-NIL"),
+        final=plain_header(source.headers, "X-MSS-MES") == "FIN",
+        body=text.text() if text is not None else "",
+        archive=archive,
+        attachments=tuple(
+            Attachment(p.name, p.mime_type, p)
+            for p in source.parts
+            if p is not text and not any(p is a for a in found) and (p.name or p.disposition == "attachment")
+        ),
+    )
+
+
+def message_id_of(mail: InboundMail) -> str:
+    """The Message-ID when it is one token that may stand in a header of ours, else empty."""
+    match = _MESSAGE_ID.search(mail.message_id)
+    return match[0] if match else ""
+
+
+def _report_kind(mail: Mail, subject: str) -> MailKind | None:
+    if mail.mime_type == "multipart/report":
+        about = str(mail.headers.get("Content-Type", "")).lower()
+        if "disposition-notification" in about:
+            return MailKind.MDN
+        if "delivery-status" in about:
+            return MailKind.DSN
+        return MailKind.OTHER
+    if _KO.match(_FORWARD.sub("", subject, 1)):
+        return MailKind.INTEGRATION_ERROR
+    return None
+
+
+def _family(mail: Mail) -> Iterator[Mail]:
+    """The mail, then the mails inside it, outermost first; reports and integration errors are not looked into."""
+    yield mail
+    for inner in mail.inner:
+        if _report_kind(inner, header(inner.headers, "Subject")) is None:
+            yield from _family(inner)
+
+
+def _archives(mail: Mail) -> tuple[Mail, list[Part]]:
+    """The outermost mail that has parts named IHE_XDM.ZIP, and them."""
+    for one in _family(mail):
+        found = [p for p in one.parts if p.name.upper() == ARCHIVE_NAME]
+        if found:
+            return one, found
+    return mail, []
+
+
+def _by_subject(mail: Mail, source: Mail, found: list[Part], findings: Findings) -> tuple[Mail, list[Part]]:
+    """Without an IHE_XDM.ZIP, the one zip of a mail whose subject is that of the profile."""
+    if found:
+        return source, found
+    for one in _family(mail):
+        zips = [p for p in one.parts if p.mime_type in _ZIP_TYPES or p.name.upper().endswith(".ZIP")]
+        if len(zips) == 1:
+            findings.add("IN-ARCHIVE-NAME")
+            return one, zips
+    return mail, []
+
+
+def _take(found: list[Part], findings: Findings) -> bytes | None:
+    """The decoded archive."""
+    if not found:
+        findings.add("IN-NO-ARCHIVE")
+        return None
+    if len(found) > 1:
+        findings.add("IN-ARCHIVE-TWICE")
+        return None
+    part = found[0]
+    if part.encoding == "base64":
+        try:
+            decoded = decode(part.body)
+        except BadBase64:
+            findings.add("IN-ARCHIVE-ENCODING")
+            return None
+        if decoded.repaired:
+            findings.add("IN-ARCHIVE-PADDING")
+        return decoded.content
+    content = part.content()
+    if content is None:
+        findings.add("IN-ARCHIVE-ENCODING")
+    return content
+
+
+def _origin(mail: Mail, source: Mail, subject: str) -> Origin:
+    name, sender = next(iter(addresses(source.headers, "From")), ("", ""))
+    # after a plain forward the addresses are those of the forward: the first recipient is not known (§2.3, note 2)
+    hidden = source is mail and _FORWARD.match(subject) is not None
+    return Origin(
+        sender=sender,
+        sender_name=name,
+        recipients=() if hidden else tuple(a for _, a in addresses(source.headers, "To", "Cc")),
+        reply_to=tuple(a for _, a in addresses(source.headers, "Reply-To")),
+    )
+
+
+def _text(mail: Mail) -> Part | None:
+    """The text of the mail: the first plain one that is not a file."""
+    plain = [p for p in mail.parts if p.mime_type == "text/plain" and p.disposition != "attachment"]
+    return next((p for p in plain if not p.name), None)
