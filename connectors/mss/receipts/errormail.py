@@ -18,9 +18,10 @@ from connectors.mss.receipts.mime import Part
 from connectors.mss.receipts.model import ErrorMail
 from gateway.hl7.tables import APPLICATION_ERRORS, table
 
-# 1.1.2 writes « Erreur d'intégration », 1.1.3 « KO Intégration système »; the code may be missing
+# 1.1.2 writes « Erreur d'intégration », 1.1.3 « KO Intégration système »; the code may be missing, and a wrong charset
+# may stand in for each accent
 _SUBJECT = re.compile(
-    r"\[\s*(?:ko\s+int[ée]gration\s+syst[èe]me|erreur\s+d['’]int[ée]gration)\s*!?\s*\]\s*(?:\[\s*([0-9]{1,6})\s*\])?",
+    r"\[\s*(?:ko\s+int\S{1,4}gration\s+syst\S{1,4}me|erreur\s+d\S{1,4}int\S{1,4}gration)\s*!?\s*\]\s*(?:\[\s*([0-9]{1,6})\s*\])?",
     re.IGNORECASE,
 )
 _THREE_DIGITS = re.compile(r"(?<![\w./-])[0-9]{3}(?![\w/-])")

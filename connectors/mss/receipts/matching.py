@@ -18,6 +18,7 @@ from functools import reduce
 from typing import Protocol
 
 from connectors.mss.addresses import same_mailbox_key
+from connectors.mss.plan import MailPlan
 from connectors.mss.receipts.identifiers import OTHER, message_id
 from connectors.mss.receipts.model import (
     Action,
@@ -49,6 +50,19 @@ class Sent:
     """ACK_RECEPTION was Y: Z02 is wanted."""
     ask_reading: bool = True
     """ACK_LECTURE_MSS was Y: Z03 is wanted."""
+
+    @classmethod
+    def of(cls, delivery: int, plan: MailPlan) -> Sent:
+        """The delivery of that number, sent by `plan`."""
+        return cls(
+            delivery,
+            plan.message_id,
+            plan.envid,
+            plan.recipient,
+            plan.recipient_id,
+            plan.ask_reception,
+            plan.ask_reading,
+        )
 
 
 class Lookup(Protocol):

@@ -74,7 +74,7 @@ def _error(mail: Part, fields: Part, disposition: Disposition, modifier: str) ->
     )
     if not failed:
         return None, ""
-    given = next((code for code in map(_code, (*told, modifier)) if code), "") or in_subject or ""
+    given = next((code for code in map(_code, ("|".join(told), modifier)) if code), "") or in_subject or ""
     if not given:
         texts = (part.text() for part in mail.walk() if part.content_type == "text/plain")
         given = next((code for code in map(text_code, texts) if code), "")

@@ -150,9 +150,10 @@ def field_blocks(part: Part) -> tuple[Part, ...]:
 
 def header_block(part: Part) -> Part | None:
     """The headers that a `text/rfc822-headers` or `message/*` part gives back, or None."""
-    if part.parts:
+    if part.parts and not _encoded(part):
         return part.parts[0]
-    content = part.content()[: part._bounds.text]
+    # RFC 2046 forbids to encode a message/*, relays do it
+    content = (_decoded_again(part) if part.parts else part.content())[: part._bounds.text]
     if not content.strip():
         return None
     return _part(_message(content.lstrip(b"\r\n"), part._bounds, headers_only=True), part._bounds)

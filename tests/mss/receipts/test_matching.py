@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.mss.receipts.matching import Fact, Keys, Known, Matched, keys_of, match
+from connectors.mss.receipts.matching import Fact, Keys, Known, Matched, Sent, keys_of, match
 from connectors.mss.receipts.model import Quarantined, Reason
 from connectors.mss.receipts.reading import read
+from connectors.mss.smtp import xtext
 from connectors.port import Report
 from gateway.hl7.tables import APPLICATION_ERRORS, SMTP_ERRORS, label
 from tests.mss.receipts import mails
@@ -25,6 +26,7 @@ from tests.mss.receipts.mails import (
     mdn,
     recipient_block,
 )
+from tests.mss.test_mail import PLAN
 
 KNOWN = Known([SENT, OTHER])
 UNKNOWN = (Quarantined(Reason.UNKNOWN_DELIVERY),)
@@ -241,11 +243,8 @@ def test_keys_to_fetch() -> None:
 
 def test_what_our_own_sending_makes_is_found_again() -> None:
     """The identifiers of a real plan, given back as Postfix gives them (xtext decoded)."""
-    from connectors.mss.smtp import xtext
-    from tests.mss.test_mail import PLAN
-
     assert xtext(PLAN.envid) == PLAN.envid
-    mine = replace(SENT, message_id=PLAN.message_id, envid=PLAN.envid, recipient=PLAN.recipient)
+    mine = Sent.of(9, PLAN)
     block = recipient_block(
         "relayed",
         "2.0.0",
@@ -258,4 +257,4 @@ def test_what_our_own_sending_makes_is_found_again() -> None:
     ):
         (found,) = told(raw, Known([mine]))
         assert isinstance(found, Matched)
-        assert found.sent is mine
+        assert (found.sent.delivery, found.sent.recipient) == (9, PLAN.recipient)

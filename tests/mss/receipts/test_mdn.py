@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from connectors.mss.receipts.errormail import subject_code
@@ -91,6 +93,11 @@ def test_order_of_the_codes() -> None:
     assert mdn_of(text).error == "901"
 
 
+def test_several_error_fields() -> None:
+    fields = "101^x\r\nError: 902^x"
+    assert mdn_of(mdn(disposition=f"{AUTOMATIC}; processed/error", Error=fields)).error == "902"
+
+
 def test_a_failure_field_is_an_error() -> None:
     assert mdn_of(mdn(Failure="cannot")).error == "906"
 
@@ -144,6 +151,10 @@ def test_unreadable_or_contradictory(raw: bytes, reason: Reason) -> None:
         ("[KO Intégration\u00a0système\u00a0!][905] x", "905"),
         ("[KO Inte\u0301gration syste\u0300me !][905] x", "905"),
         ("[KO Intégration système !] x", ""),
+        ("[KO Int\ufffdgration syst\ufffdme !][902] x", "902"),
+        ("[KO IntÃ©gration systÃ¨me !][902] x", "902"),
+        ("[Erreur d?int?gration !][902] x", "902"),
+        ("[KO] x [902]", None),
         (f"Re: [KO Intégration système !][902] {SUBJECT}", None),
         (SUBJECT, None),
         ("", None),
@@ -180,6 +191,25 @@ def test_the_code_of_an_error_mail_never_comes_from_the_enclosed_mail() -> None:
 def test_technical_codes_are_not_relayed() -> None:
     found = error_mail_of(error_mail("[KO Intégration système !][101] x"))
     assert (found.error, found.given) == ("906", "101")
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_a_subject_that_says_no_charset(charset: str) -> None:
+    head = {"Subject": "§", "From": READER, "Return-Path": "", "Auto-Submitted": ""}
+    raw = mails.multipart("multipart/mixed", [mails.part("message/rfc822", mails.original())], head)
+    subject = "[KO Intégration système !][905] x".encode(charset)
+    assert error_mail_of(raw.replace("§".encode(), subject)).error == "905"
+
+
+def test_an_encoded_original() -> None:
+    """RFC 2046 forbids it, relays do it."""
+    enclosed = mails.part(
+        "message/rfc822",
+        base64.encodebytes(mails.original().encode()).decode(),
+        "Content-Transfer-Encoding: base64\r\n",
+    )
+    head = {"Subject": "[KO Integration systeme !][902] x", "Return-Path": "", "Auto-Submitted": ""}
+    assert error_mail_of(mails.multipart("multipart/mixed", [enclosed], head)).message_id == OURS
 
 
 def test_references_serve_without_the_original() -> None:

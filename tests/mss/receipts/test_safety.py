@@ -113,13 +113,13 @@ LINES = st.sampled_from(
 )
 
 
-@examples(300, 50_000)
+@examples(150, 50_000)
 @given(st.lists(LINES, max_size=30), st.sampled_from([b"\r\n", b"\n", b"\r"]))
 def test_pieces_of_mail_in_any_order(lines: list[bytes], end: bytes) -> None:
     check(end.join(lines))
 
 
-@examples(300, 50_000)
+@examples(150, 50_000)
 @given(
     st.sampled_from(SEEDS),
     st.lists(
@@ -149,7 +149,7 @@ IDS = st.from_regex(r"[0-9a-f]{8,32}", fullmatch=True)
 STATUSES = st.builds("{}.{}.{}".format, st.sampled_from("45"), st.integers(0, 9), st.integers(0, 30))
 
 
-@examples(150, 10_000)
+@examples(40, 10_000)
 @given(
     st.lists(
         st.tuples(STATUSES, st.sampled_from(["", "550", "552", "421", "599"]), ADDRESSES),
@@ -177,7 +177,7 @@ def test_a_dsn_is_read_back(recipients: list[tuple[str, str, str]], envid: str) 
     ]
 
 
-@examples(100, 10_000)
+@examples(40, 10_000)
 @given(st.sampled_from("ABC"), st.sampled_from(["", *sorted(table(APPLICATION_ERRORS))]), ADDRESSES, IDS)
 def test_an_mdn_is_read_back(form: str, code: str, reader: str, name: str) -> None:
     raw = mails.mdn(
