@@ -8,6 +8,7 @@ Source: spec/dmp.md §8.1 (list), §0 (reasons).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from connectors.dmp import plan as plans
@@ -15,6 +16,7 @@ from connectors.dmp.plan import Plan
 from connectors.dmp.roles import Roles
 from connectors.dmp.settings import DmpSettings, Role
 from connectors.dmp.vihf import VihfSubject
+from connectors.dmp.xades import signable
 from connectors.port import PlannedDelivery, Preparation
 from connectors.xds import formats
 from connectors.xds.mapping import UNLISTED_FORMAT, document_entry, submission_set
@@ -28,6 +30,8 @@ from gateway.rules import Findings, RuleBook
 
 MAX_TITLE = 128
 _PID3 = Place("PID", field=3)
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot carry: a message can, a document cannot."""
 
 
 def prepare(
@@ -43,6 +47,8 @@ def prepare(
     findings = Findings(book)
     subject = _subject(preparation, settings, roles, structure_of_certificate, findings)
     _patient(sent, settings, findings)
+    if any(_NOT_XML.search(value) for value in _of_message(sent, subject)):
+        findings.add("DMP-CHARACTER", sent.sender.place if sent.sender else None)
     if sent.flags.connexion_secrete and not settings.vihf.secret_connection:
         findings.add("DMP-SECRET")
     made = [
@@ -54,6 +60,15 @@ def prepare(
     return findings, tuple(
         PlannedDelivery(recipient="", document_uids=(p.unique_id,), plan=plans.dump(p)) for p in made if p
     )
+
+
+def _of_message(sent: Transmission, subject: VihfSubject) -> tuple[str, ...]:
+    """Texts of the message that go to the VIHF and to the lot."""
+    person = sent.sender.person if sent.sender else None
+    organisation = sent.sender.organisation if sent.sender else None
+    names = (person.id, person.family, person.given, person.authority) if person else ()
+    house = (organisation.name, organisation.number) if organisation else ()
+    return (subject.structure, subject.name_id, subject.display, subject.patient, *names, *house)
 
 
 def own_structures(settings: DmpSettings, of_certificate: str) -> frozenset[str]:
@@ -213,5 +228,7 @@ def _shareable(
         findings.add("DMP-SIGNER", place, document=number)
     if header.confidentiality is not None and header.confidentiality.code in ("R", "V"):
         findings.add("DMP-CONFIDENTIALITY", place, document=number)
+    if not signable(document.content):
+        findings.add("DMP-SIGNABLE", place, document=number)
     if len(document.content) > settings.max_document_size:
         findings.add("DMP-SIZE", place, document=number, limit=settings.max_document_size)

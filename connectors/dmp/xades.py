@@ -3,15 +3,17 @@
 Purpose: the second "document" of every DMP lot. Pure: time and identifier come in.
 Guarantee: the manifest holds the digest of each document's canonical form (inclusive, with comments, whole
 document), and the lot's uniqueId with the constant digest of the samples.
-Fails: `etree.XMLSyntaxError` when a document is not XML (the preparation has read it before).
+Fails: `etree.LxmlError` when a document is not XML, or not `signable` (the preparation has looked before).
 Source: CNAM TD2.1 sample, IHE DSG, spec/dmp.md §3.9. signxml knows XAdES 1.4.1 only, so this one is built
 here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -41,6 +43,31 @@ _ANY_DIGEST = "AA=="
 def canonical_document(content: bytes) -> bytes:
     """The canonical form of a document's bytes (inclusive, with comments, prolog and epilog included)."""
     return canonical(etree.fromstring(content, safe_parser(len(content))).getroottree())
+
+
+_NAMESPACE = re.compile(rb"""xmlns(?::[^\s=]+)?\s*=\s*("[^"]*"|'[^']*')""")
+
+
+@lru_cache(maxsize=512)
+def _absolute(quoted: bytes) -> bool:
+    """True when libxml2 canonicalises this namespace name (with its quotes): Canonical XML refuses relative URIs."""
+    try:
+        canonical(etree.fromstring(b"<a xmlns=" + quoted + b"/>", safe_parser()).getroottree())
+    except etree.LxmlError:
+        return False
+    return True
+
+
+def signable(content: bytes) -> bool:
+    """True when the document has a canonical form. Cheap for an ordinary one: only its namespace names are looked at,
+    the whole is canonicalised when one of them is odd (it may stand in a text) or when the encoding hides them."""
+    if b"\0" not in content[:64] and all(_absolute(m[1]) for m in _NAMESPACE.finditer(content)):
+        return True
+    try:
+        canonical_document(content)
+    except etree.LxmlError:
+        return False
+    return True
 
 
 def _reference(parent: etree._Element, kind: Digest, value: str, **attributes: str) -> None:

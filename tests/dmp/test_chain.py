@@ -10,7 +10,7 @@ import pytest
 from connectors.dmp import plan as plans
 from connectors.dmp.connector import DmpConnector
 from connectors.dmp.simulator import DmpSimulator
-from connectors.port import Accepted, OutcomeClass, Predecessor, Preparation
+from connectors.port import Accepted, OutcomeClass, Predecessor, Preparation, Refused
 from connectors.xds.mapping import document_entry
 from fixtures import build
 from gateway.cda.check import check_documents
@@ -54,6 +54,45 @@ async def test_a_conform_message_is_accepted_and_delivered(
     entry = plans.load(planned.plan).entry
     assert entry is not None
     assert entry.format_code.code in ("urn:ihe:iti:xds-sd:pdf:2008", "urn:ihe:lab:xd-lab:2008")
+
+
+@pytest.mark.parametrize("odd", ["\x01", "\x0b", "\x1b", "\uffff"])
+@pytest.mark.parametrize("name", ["MARTIN", "Hôpital"])
+async def test_what_xml_cannot_carry_is_refused_before_the_ack(
+    connector: DmpConnector, name: str, odd: str
+) -> None:
+    """Accepted, it would fail at every attempt of its whole lifetime, and hold the later versions back."""
+    lines = build.mdm("T02", build.cda_n3()).decode().split("\r")
+    sender = next(n for n, line in enumerate(lines) if line.startswith("PRT") and "|SB^" in line)
+    assert name in lines[sender]
+    lines[sender] = lines[sender].replace(name, name[:2] + odd + name[2:])
+    sent, documents = read_message("\r".join(lines).encode())
+    verdict = await connector.prepare(Preparation(sent, documents, datetime.now(UTC)))
+    assert isinstance(verdict, Refused)
+    assert [f.rule for f in verdict.findings] == ["DMP-CHARACTER"]
+
+
+@pytest.mark.parametrize("namespace", [b'xmlns:x="relative"', b"xmlns:x = './a'", b'xmlns:x="&#x66;oo"'])
+async def test_a_document_without_canonical_form_is_refused_before_the_ack(
+    connector: DmpConnector, namespace: bytes
+) -> None:
+    """Canonical XML refuses relative namespace names: such a document cannot be signed (XAdES, §3.9)."""
+    content = build.cda_n3().replace(b"<recordTarget", b"<recordTarget " + namespace, 1)
+    sent, documents = read_message(build.mdm("T02", content))
+    verdict = await connector.prepare(Preparation(sent, documents, datetime.now(UTC)))
+    assert isinstance(verdict, Refused)
+    assert [f.rule for f in verdict.findings] == ["DMP-SIGNABLE"]
+
+
+async def test_a_text_that_looks_like_a_namespace_is_signed(
+    simulator: DmpSimulator, connector: DmpConnector
+) -> None:
+    content = build.cda_n3().replace(b"<recordTarget", b'<!-- xmlns:x="relative" --><recordTarget', 1)
+    sent, documents = read_message(build.mdm("T02", content))
+    verdict = await connector.prepare(Preparation(sent, documents, datetime.now(UTC)))
+    assert isinstance(verdict, Accepted)
+    job = Dpi(connector).of(verdict.deliveries[0], documents[0], Action.SUBMIT, Predecessor.NONE, 1)
+    assert (await connector.deliver(job)).outcome is OutcomeClass.SUCCESS
 
 
 OFFICIAL_CDA = sorted(p.name for p in (OFFICIAL / "cda").glob("*.xml")) or ["absent"]
