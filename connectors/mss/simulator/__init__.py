@@ -1,10 +1,95 @@
-"""Simulator of an MSSanté operator: a submission server on loopback that keeps the mails and fails on order.
+"""Simulator of an MSSanté operator: SMTP with DSN, IMAP, readers that answer, and faults on order.
 
-A product of its own: the demo, the tests and users' CI start it by the entry point `mss`.
+Purpose: a product of its own: the demo, the tests and users' CI start it by the entry point `mss`.
+`create(directory, **options)` for programs (options: see `OperatorSimulator`), `main(argv)` for
+`segur-gateway simulator mss`. Used alone: docs/simulator-mss.md.
 """
 
 from __future__ import annotations
 
-from connectors.mss.simulator.operator import Mail, OperatorSimulator, Verdict, create, main
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Mail", "OperatorSimulator", "Verdict", "create", "main"]
+from connectors.mss.simulator.events import Event
+from connectors.mss.simulator.faults import Fault, Verdict, read_plan
+from connectors.mss.simulator.operator import OperatorSimulator
+from connectors.mss.simulator.readers import Reader
+from connectors.mss.simulator.received import Mail
+from connectors.simulator_port import serve
+from gateway.errors import ConfigurationFault
+
+__all__ = ["Event", "Fault", "Mail", "OperatorSimulator", "Reader", "Verdict", "create", "main"]
+
+TITLE = "Opérateur MSSanté simulé"
+
+
+def create(directory: Path, **options: Any) -> OperatorSimulator:
+    """A simulated operator that keeps its files in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return OperatorSimulator(directory, **options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="segur-gateway simulator mss", description=f"{TITLE} (SMTP, IMAP)")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("var/simulator-mss"), help="PKI de test, boîtes, courriels"
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=2525, help="SMTP")
+    parser.add_argument("--imap-port", type=int, default=1143)
+    parser.add_argument("--control", type=int, metavar="PORT", help="commande HTTP sur la boucle locale")
+    parser.add_argument("--tls", choices=("none", "starttls", "implicit"), default="none")
+    parser.add_argument("--client-certificate", action="store_true", help="exiger un certificat client")
+    parser.add_argument("--auth", choices=("none", "plain", "login", "external"), default="none")
+    parser.add_argument("--no-dsn", dest="dsn", action="store_false", help="opérateur sans DSN")
+    parser.add_argument(
+        "--success",
+        choices=("delivered", "relayed", "expanded"),
+        default="delivered",
+        help="Action des avis de remise",
+    )
+    parser.add_argument("--size", type=int, default=40_000_000, metavar="OCTETS", help="SIZE annoncé")
+    parser.add_argument("--mailbox", action="append", default=[], metavar="ADRESSE", help="boîte existante")
+    parser.add_argument("--closed", action="store_true", help="aucune autre boîte que celles nommées")
+    parser.add_argument("--plan", type=Path, metavar="FICHIER", help="pannes et lecteurs (TOML)")
+    parser.add_argument("--events", type=Path, metavar="FICHIER", help="journal (lignes JSON)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run alone until SIGINT or SIGTERM; prints the settings with which the gateway talks to it."""
+    values = _parser().parse_args(argv)
+
+    def make() -> OperatorSimulator:
+        faults, readers = read_plan(values.plan) if values.plan is not None else ([], [])
+        made = create(
+            values.directory,
+            host=values.host,
+            port=values.port,
+            imap_port=values.imap_port,
+            tls=values.tls,
+            client_certificate=values.client_certificate,
+            auth=values.auth,
+            dsn=values.dsn,
+            success=values.success,
+            size_limit=values.size,
+            keep=True,
+            mailboxes=values.mailbox,
+            closed=values.closed,
+            faults=faults,
+            readers=readers,
+            events_file=values.events,
+            control_port=values.control,
+        )
+        for note in made.notes():
+            print(f"# {note}", flush=True)
+        return made
+
+    try:
+        return serve(TITLE, make)
+    except ConfigurationFault as e:
+        print(f"{TITLE} : {e}", file=sys.stderr)
+        return 1

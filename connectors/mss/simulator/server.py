@@ -1,7 +1,7 @@
 """The SMTP side of the simulated operator: aiosmtpd, with delivery status notification (RFC 3461).
 
 Purpose: what aiosmtpd lacks: DSN parameters kept as sent (it upper-cases every parameter and refuses those it
-does not know), AUTH EXTERNAL, and answers on order.
+does not know) and checked, AUTH EXTERNAL, answers on order, a body that is read slowly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import Any, NoReturn, Protocol, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from connectors.mss.simulator.faults import Fault
+
 _DSN = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_FORMS = {
+    "RET": re.compile(r"FULL|HDRS", re.IGNORECASE),
+    "ENVID": re.compile(_XTEXT + r"{1,100}"),
+    "NOTIFY": re.compile(
+        r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE
+    ),
+    "ORCPT": re.compile(r"[A-Za-z0-9-]{1,40};" + _XTEXT + r"{1,459}"),
+}
+"""RFC 3461 §4: what each parameter may be."""
 _PARAMETERS = re.compile(r"(?P<address>[^>]*>)(?P<parameters>.*)", re.DOTALL)
 
 
@@ -27,17 +39,28 @@ class DsnEnvelope(Envelope):
         self.mail_dsn: dict[str, str] = {}
         self.rcpt_dsn: dict[str, dict[str, str]] = {}
         self.pending_dsn: dict[str, str] = {}
+        self.faults: dict[str, Fault] = {}
+        """Fault of each recipient."""
+
+    @property
+    def sender(self) -> str:
+        """MAIL FROM, "" for the empty path."""
+        return "" if self.mail_from in (None, "<>") else str(self.mail_from)
 
 
 class Answers(Protocol):
     """What decides the answers (the simulator)."""
 
     auth: str
-    user: str
-    password: str
     dsn: bool
 
-    async def on_rcpt(self, address: str) -> str: ...
+    def login(self, user: str, password: str) -> str | None: ...
+
+    def on_mail(self, sender: str) -> str | None:
+        """A refusal of MAIL; None to go on."""
+        ...
+
+    async def on_rcpt(self, server: DsnSmtp, envelope: DsnEnvelope, address: str) -> str: ...
 
     async def on_data(self, server: DsnSmtp, envelope: DsnEnvelope) -> str: ...
 
@@ -85,6 +108,9 @@ class DsnSmtp(SMTP):
     async def smtp_MAIL(self, arg: str | None) -> None:
         """MAIL with RET and ENVID."""
         arg, dsn = self._split(arg)
+        if not _well_formed(dsn, ("RET", "ENVID")):
+            await self.push("501 5.5.4 RET or ENVID")
+            return
         await super().smtp_MAIL(arg)
         envelope = cast(DsnEnvelope, self.envelope)
         if envelope.mail_from:
@@ -92,8 +118,26 @@ class DsnSmtp(SMTP):
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         """RCPT with NOTIFY and ORCPT."""
-        arg, cast(DsnEnvelope, self.envelope).pending_dsn = self._split(arg)
+        arg, dsn = self._split(arg)
+        if not _well_formed(dsn, ("NOTIFY", "ORCPT")):
+            await self.push("501 5.5.4 NOTIFY or ORCPT")
+            return
+        cast(DsnEnvelope, self.envelope).pending_dsn = dsn
         await super().smtp_RCPT(arg)
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """DATA, read slowly where a fault says so."""
+        faults = cast(DsnEnvelope, self.envelope).faults.values()
+        rates = [f.rate for f in faults if f.kind == "slow"]
+        if not rates:
+            await super().smtp_DATA(arg)
+            return
+        usual = self._reader
+        self._reader = cast(asyncio.StreamReader, SlowReader(usual, min(rates)))
+        try:
+            await super().smtp_DATA(arg)
+        finally:
+            self._reader = usual
 
     def peer_certificate(self) -> bool:
         """True when the client gave a certificate over TLS."""
@@ -104,6 +148,33 @@ class DsnSmtp(SMTP):
         """Cut the connection without a word; never returns (aiosmtpd cancels the dialogue)."""
         self.cut()
         await silence()
+
+
+class SlowReader:
+    """A stream read at `rate` bytes a second: its small buffer fills, and the client has to wait."""
+
+    def __init__(self, reader: asyncio.StreamReader, rate: int) -> None:
+        self._reader, self._rate = reader, rate
+        self._due = 0.0
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        """As `StreamReader.readuntil`."""
+        return await self._wait(await self._reader.readuntil(separator))
+
+    async def read(self, n: int = -1) -> bytes:
+        """As `StreamReader.read`."""
+        return await self._wait(await self._reader.read(n))
+
+    async def _wait(self, data: bytes) -> bytes:
+        self._due += len(data) / self._rate
+        if self._due >= 0.01:
+            wait, self._due = self._due, 0.0
+            await asyncio.sleep(wait)
+        return data
+
+
+def _well_formed(dsn: dict[str, str], allowed: tuple[str, ...]) -> bool:
+    return all(name in allowed and _FORMS[name].fullmatch(value) is not None for name, value in dsn.items())
 
 
 async def silence() -> NoReturn:
@@ -129,11 +200,22 @@ class Handler:
             extra.append(f"250-AUTH {self._answers.auth.upper()}")
         return [*shown[:-1], *extra, shown[-1]]
 
+    async def handle_MAIL(
+        self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, address: str, options: list[str]
+    ) -> str:
+        """Ask the plan."""
+        refused = self._answers.on_mail("" if address == "<>" else address)
+        if refused is not None:
+            return refused
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
     async def handle_RCPT(
         self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, address: str, options: list[str]
     ) -> str:
         """Ask the plan; keep the DSN parameters of an accepted recipient."""
-        answer = await self._answers.on_rcpt(address)
+        answer = await self._answers.on_rcpt(server, envelope, address)
         if answer.startswith("2"):
             envelope.rcpt_tos.append(address)
             envelope.rcpt_dsn[address] = envelope.pending_dsn
@@ -150,7 +232,10 @@ class Handler:
     def authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
     ) -> AuthResult:
-        """PLAIN and LOGIN against the one account."""
-        given = tuple(cast(LoginPassword, data))
-        expected = (self._answers.user.encode(), self._answers.password.encode())
-        return AuthResult(success=given == expected, handled=False)
+        """PLAIN and LOGIN against the accounts."""
+        given = cast(LoginPassword, data)
+        try:
+            user, password = given.login.decode("utf-8"), given.password.decode("utf-8")
+        except UnicodeDecodeError:
+            return AuthResult(success=False, handled=False)
+        return AuthResult(success=self._answers.login(user, password) is not None, handled=False)

@@ -1,0 +1,186 @@
+"""The simulator's control: what a test in any language needs, over plain HTTP on loopback.
+
+Purpose: read events and mails, plan faults and readers, be unreachable, restore a folder, reset.
+Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, bodies must be
+JSON). No patient data comes out; an address comes in only in a body.
+Fails: 422 with a message for what cannot be read; `OSError` at the start when the port is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from connectors.mss.simulator.events import Event
+from connectors.mss.simulator.faults import Fault, read_fault, read_reader
+from connectors.mss.simulator.readers import Reader
+from gateway.errors import ConfigurationFault
+
+LOOPBACK = "127.0.0.1"
+
+
+class Controlled(Protocol):
+    """What the control needs of a simulator."""
+
+    readers: list[Reader]
+
+    @property
+    def events(self) -> list[Event]: ...
+
+    @property
+    def faults(self) -> list[Fault]: ...
+
+    def plan(self, what: Fault) -> None: ...
+
+    def restore(self, address: str, folder: str = "INBOX") -> None: ...
+
+    def reset(self) -> None: ...
+
+    async def down(self) -> None: ...
+
+    async def up(self) -> None: ...
+
+
+async def _table(request: Request) -> Mapping[str, Any]:
+    """A JSON object, and said to be one: a form of another site cannot say so."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Content-Type: application/json expected")
+    try:
+        body = await request.json()
+    except ValueError:
+        raise HTTPException(422, "JSON expected") from None
+    if not isinstance(body, dict):
+        raise HTTPException(422, "a JSON object expected")
+    return body
+
+
+def _shown(what: Fault | Reader) -> dict[str, Any]:
+    """Addresses came in; they do not come out."""
+    hidden = ("recipient", "sender", "final_recipient")
+    return {k: "(given)" if k in hidden and v else v for k, v in asdict(what).items()}
+
+
+def application(simulator: Controlled) -> FastAPI:
+    """The application of the control."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
+
+    @app.get("/events")
+    async def events(since: int = 0) -> list[dict[str, Any]]:
+        return [asdict(e) for e in simulator.events if e.number > since]
+
+    @app.get("/faults")
+    async def faults() -> list[dict[str, Any]]:
+        return [_shown(f) for f in simulator.faults]
+
+    @app.post("/faults", status_code=201)
+    async def plan(request: Request) -> dict[str, Any]:
+        try:
+            made = read_fault(await _table(request))
+        except ConfigurationFault as e:
+            raise HTTPException(422, str(e)) from None
+        simulator.plan(made)
+        return _shown(made)
+
+    @app.delete("/faults", status_code=204)
+    async def clear_faults() -> Response:
+        simulator.faults.clear()
+        return Response(status_code=204)
+
+    @app.get("/readers")
+    async def readers() -> list[dict[str, Any]]:
+        return [_shown(r) for r in simulator.readers]
+
+    @app.post("/readers", status_code=201)
+    async def read(request: Request) -> dict[str, Any]:
+        try:
+            made = read_reader(await _table(request))
+        except ConfigurationFault as e:
+            raise HTTPException(422, str(e)) from None
+        simulator.readers.append(made)
+        return _shown(made)
+
+    @app.delete("/readers", status_code=204)
+    async def clear_readers() -> Response:
+        simulator.readers.clear()
+        return Response(status_code=204)
+
+    @app.post("/restore", status_code=204)
+    async def restore(request: Request) -> Response:
+        table = await _table(request)
+        try:
+            simulator.restore(str(table.get("address", "")), str(table.get("folder", "INBOX")))
+        except LookupError:
+            raise HTTPException(422, "no such mailbox") from None
+        return Response(status_code=204)
+
+    @app.post("/reset", status_code=204)
+    async def reset() -> Response:
+        simulator.reset()
+        return Response(status_code=204)
+
+    @app.post("/down", status_code=204)
+    async def down() -> Response:
+        await simulator.down()
+        return Response(status_code=204)
+
+    @app.post("/up", status_code=204)
+    async def up() -> Response:
+        await simulator.up()
+        return Response(status_code=204)
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Control:
+    """The control's listener. Port 0: any free one."""
+
+    def __init__(self, simulator: Controlled, port: int) -> None:
+        self.port = port
+        self._app = application(simulator)
+        self._running: tuple[_Server, asyncio.Task[None]] | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((LOOPBACK, self.port))
+        except OSError:
+            listening.close()
+            raise
+        listening.listen()
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Server(config)
+        self._running = server, asyncio.create_task(server.serve(sockets=[listening]), name="mss-control")
+
+    async def stop(self) -> None:
+        """Close the socket."""
+        running, self._running = self._running, None
+        if running is not None:
+            running[0].should_exit = True
+            await running[1]
