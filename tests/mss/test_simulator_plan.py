@@ -223,6 +223,18 @@ async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
                 raise AssertionError(operator)
 
 
+async def test_a_mailbox_that_cannot_be_written_is_a_circumstance(tmp_path: Path) -> None:
+    """451, nothing kept; as usual when the folder is back."""
+    async with running(tmp_path, keep=True, mailboxes=[DOCTOR]) as operator:
+        folder = tmp_path / "mailboxes" / DOCTOR / "INBOX"
+        folder.rename(tmp_path / "away")
+        assert (await send(operator)).startswith("451")
+        assert operator.mails == []
+        (tmp_path / "away").rename(folder)
+        assert (await send(operator)).startswith("250")
+        assert len(await received(operator, DOCTOR)) == 1
+
+
 @pytest.mark.slow
 def test_alone(tmp_path: Path) -> None:
     """`segur-gateway simulator mss`: says where it listens, serves, ends on SIGTERM; a bad plan is one line."""

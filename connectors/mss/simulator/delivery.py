@@ -23,7 +23,7 @@ from connectors.mss.simulator.store import Mailboxes
 
 
 class Delivery:
-    """The mails under way. `knows` tells whether an address has a mailbox here."""
+    """The mails under way. `knows` tells whether an address has a mailbox here; `say` takes lines of the history."""
 
     def __init__(
         self,
@@ -31,9 +31,11 @@ class Delivery:
         log: EventLog,
         rules: list[Reader],
         knows: Callable[[str], bool],
+        say: Callable[[str], None],
         success: reports.Action = "delivered",
     ) -> None:
         self._boxes, self._log, self._rules, self._knows = boxes, log, rules, knows
+        self._say = say
         self._success: reports.Action = success
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
@@ -64,6 +66,8 @@ class Delivery:
         known = self._knows(recipient)
         if known:
             await self._deliver(Mail(sender, recipient, raw), answered=False)
+            words = {"dsn": "avis de remise", "mdn": "accusé de lecture"}.get(action, "courriel d'erreur")
+            self._say(f"{words} ({result}) pour …@{recipient.rpartition('@')[2]}")
         self._log.add(
             action, result, box=recipient, sender=sender, message_id=about, size=len(raw), kept=known
         )

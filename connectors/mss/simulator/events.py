@@ -15,9 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_INS = re.compile(
-    r"(?<![0-9A-Za-z])[1-478]\d{4}(?:2[ABab]|\d{2})\d{6}(?:\d{2})?(?=@)|(?<!\d)[1-478]\d{14}(?!\d)"
-)
+_INS = re.compile(r"(?<![0-9A-Za-z])[1-478]\d{4}(?:2[ABab]|\d{2})\d{8}(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class View:
             if changed:
                 message.flags.add(SEEN)
                 self._flags[message.uid] = frozenset(message.flags)
-                self.folder.changed()
+                self.folder.changed(message)
             if any(i.section is not None for i in asked):
                 self._told.note("fetch", message)
             flagged = changed and all(i.label != "FLAGS" for i in asked)
@@ -125,7 +125,12 @@ class View:
             raise Syntax("STORE action")
         given = arguments[2] if isinstance(arguments[2], list) else arguments[2:]
         flags = {_flag(f) for f in given} - {"\\Recent"}
-        for number, message in self._chosen(arguments[0], uid=uid):
+        chosen = self._chosen(arguments[0], uid=uid)
+        # what another session removed must not come back on disk
+        here = set(self.folder.messages)
+        for number, message in chosen:
+            if message not in here:
+                continue
             if action == "FLAGS":
                 message.flags = set(flags)
             elif action == "+FLAGS":
@@ -137,7 +142,7 @@ class View:
                 self._flags[message.uid] = frozenset(message.flags)
             else:
                 self._tell_flags(number, message, uid=uid)
-        self.folder.changed()
+        self.folder.changed(*(m for _, m in chosen if m in here))
 
     async def copy(
         self, arguments: list[object], target: Callable[[str], Folder], *, uid: bool, move: bool

@@ -66,6 +66,7 @@ class OperatorSimulator:
         self.user, self.password = USER, PASSWORD
         self.size_limit = size_limit
         self.mails: list[Mail] = []
+        self._taken = 0
         self.sessions = 0
         """SMTP connections accepted since the start."""
         self.boxes = Mailboxes(directory / "mailboxes" if keep else None)
@@ -76,7 +77,9 @@ class OperatorSimulator:
         self._history: list[str] = []
         self._server: asyncio.Server | None = None
         self._connections: list[DsnSmtp] = []
-        self._delivery = Delivery(self.boxes, self._log, self.readers, self._exists, success)
+        self._delivery = Delivery(
+            self.boxes, self._log, self.readers, self._exists, self._history.append, success
+        )
         for address in (FROM_ADDRESS, *mailboxes):
             self.boxes.open(address)
         self._access = Access(directory, tls, client_certificate=client_certificate or auth == "external")
@@ -321,29 +324,33 @@ class OperatorSimulator:
                 return said.reply
             self._history.append("courriel perdu, connexion coupée")
             await server.vanish()
+        told = _TOLD.get(said.kind, "250") if said is not None else "250"
         for recipient in envelope.rcpt_tos:
             mail = Mail(sender, recipient, raw, envelope.mail_dsn, envelope.rcpt_dsn.get(recipient, {}))
-            self.mails.append(mail)
-            number = len(self.mails)
-            if self._keep:
-                await asyncio.to_thread(self._write, number, raw)
-            await self._delivery.take(mail, faults.get(recipient))
-            box = f"…@{recipient.rpartition('@')[2]}"
-            self._history.append(f"courriel n° {number} pour {box} gardé ({len(raw)} octets)")
-            told = (
-                "250"
-                if said is None
-                else {"commit_then_drop": "cut", "silent": "silent"}.get(said.kind, "250")
-            )
+            try:
+                await self._keep_mail(mail, faults.get(recipient))
+            except OSError:
+                self._event(recipient, sender, "451", None, envelope, raw)
+                return "451 4.3.0 mailbox cannot be written"
             self._event(recipient, sender, told, faults.get(recipient) or said, envelope, raw, kept=True)
-        if said is not None and said.kind == "commit_then_drop":
+        if told == "cut":
             await server.vanish()
-        if said is not None and said.kind == "silent":
+        if told == "silent":
             await silence()
         return "250 2.0.0 queued"
 
     # --- inside
     # -----------------------------------------------------------------------------------------------
+
+    async def _keep_mail(self, mail: Mail, fault: Fault | None) -> None:
+        self._taken += 1
+        number = self._taken
+        if self._keep:
+            await asyncio.to_thread(self._write, number, mail.raw)
+        await self._delivery.take(mail, fault)
+        self.mails.append(mail)
+        box = f"…@{mail.recipient.rpartition('@')[2]}"
+        self._history.append(f"courriel n° {number} pour {box} gardé ({len(mail.raw)} octets)")
 
     def _exists(self, address: str) -> bool:
         return not self._closed or self.boxes.has(address)
@@ -394,4 +401,5 @@ class OperatorSimulator:
         (folder / f"{number:06d}.eml").write_bytes(raw)
 
 
+_TOLD = {"commit_then_drop": "cut", "silent": "silent"}
 _DIALOGUE = ("data", "drop", "commit_then_drop", "silent", "delay", "slow")

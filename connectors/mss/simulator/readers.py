@@ -180,6 +180,8 @@ def _mdn(
         )
     else:
         words = f"Votre message a été traité par le logiciel du destinataire ({reader.kind})."
+    told = _notification(reader, recipient, original)
+    encoding = "" if told.isascii() else "Content-Transfer-Encoding: 8bit\n"
     parts = [
         crlf(
             f"""\
@@ -196,8 +198,8 @@ Content-Transfer-Encoding: 8bit
 
 --{boundary}
 Content-Type: message/disposition-notification
-
-{_notification(reader, recipient, original)}
+{encoding}
+{told}
 
 """
         )

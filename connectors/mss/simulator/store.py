@@ -58,10 +58,11 @@ class Folder:
     """By ascending UID."""
     watchers: set[Callable[[], None]] = field(default_factory=set)
 
-    def changed(self, *, save: bool = True) -> None:
-        """Write the index and tell the watchers."""
-        if save:
-            self._save()
+    def changed(self, *messages: Message) -> None:
+        """Keep the flags of `messages` on disk and tell the watchers."""
+        if self.path is not None:
+            for message in messages:
+                self._describe(message)
         for watcher in list(self.watchers):
             watcher()
 
@@ -70,10 +71,13 @@ class Folder:
         uid, self.uidnext = self.uidnext, self.uidnext + 1
         message = Message(uid, head, body, set(flags), date)
         if self.path is not None:
+            self.save()
             await asyncio.to_thread(self._write, message)
-        # others may have been appended while this one was written
+        # one of another session may have been written faster
+        late = bool(self.messages) and self.messages[-1].uid > uid
         self.messages.append(message)
-        self.messages.sort(key=lambda m: m.uid)
+        if late:
+            self.messages.sort(key=lambda m: m.uid)
         self.changed()
         return message
 
@@ -81,54 +85,67 @@ class Folder:
         """Forget messages; unknown UIDs are left out."""
         gone = set(uids)
         self.messages = [m for m in self.messages if m.uid not in gone]
-        self.changed()
         if self.path is not None:
             for uid in gone:
-                (self.path / f"{uid}.eml").unlink(missing_ok=True)
+                # without its description a message is not there any more
+                self._file(uid, "json").unlink(missing_ok=True)
+                self._file(uid, "eml").unlink(missing_ok=True)
+        self.changed()
 
     def invalidate(self) -> None:
         """Number everything anew under another UIDVALIDITY, as after a restore of the operator's."""
         self.uidvalidity = max(self.uidvalidity + 1, int(time.time()))
-        moved = [(m, m.uid, rank) for rank, m in enumerate(self.messages, 1)]
-        for message, old, new in moved:  # ascending: the new name is always free
-            if self.path is not None and old != new:
-                (self.path / f"{old}.eml").rename(self.path / f"{new}.eml")
+        for new, message in enumerate(self.messages, 1):  # ascending: the new name is always free
+            if self.path is not None and message.uid != new:
+                for kind in ("eml", "json"):
+                    self._file(message.uid, kind).rename(self._file(new, kind))
             message.uid = new
         self.uidnext = len(self.messages) + 1
+        self.save()
         self.changed()
 
-    def _write(self, message: Message) -> None:
+    def save(self) -> None:
+        """UIDVALIDITY and UIDNEXT to disk."""
+        if self.path is not None:
+            self._replace(
+                self.path / _INDEX, json.dumps({"uidvalidity": self.uidvalidity, "uidnext": self.uidnext})
+            )
+
+    def _file(self, uid: int, kind: str) -> Path:
         assert self.path is not None
-        with (self.path / f"{message.uid}.eml").open("wb") as file:
+        return self.path / f"{uid}.{kind}"
+
+    def _write(self, message: Message) -> None:
+        with self._file(message.uid, "eml").open("wb") as file:
             file.write(message.head)
             file.write(message.body)
+        self._describe(message)
 
-    def _save(self) -> None:
-        if self.path is None:
-            return
+    def _describe(self, message: Message) -> None:
         table = {
-            "uidvalidity": self.uidvalidity,
-            "uidnext": self.uidnext,
-            "messages": {
-                str(m.uid): {"flags": sorted(m.flags), "date": m.date.isoformat(), "head": len(m.head)}
-                for m in self.messages
-            },
+            "flags": sorted(message.flags),
+            "date": message.date.isoformat(),
+            "head": len(message.head),
         }
-        made = self.path / f"{_INDEX}.new"
-        made.write_text(json.dumps(table), encoding="utf-8")
-        made.replace(self.path / _INDEX)
+        self._replace(self._file(message.uid, "json"), json.dumps(table))
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        made = path.with_name(f"{path.name}.new")
+        made.write_text(text, encoding="utf-8")
+        made.replace(path)
 
     @classmethod
     def load(cls, name: str, path: Path) -> Folder:
         """The folder kept in `path`."""
-        table: dict[str, Any] = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        folder = cls(name, int(table["uidvalidity"]), path, int(table["uidnext"]))
-        # a message written whose index was not: its UID was never told to anybody
-        for uid, kept in sorted(table["messages"].items(), key=lambda item: int(item[0])):
-            data = (path / f"{uid}.eml").read_bytes()
-            date, head = datetime.fromisoformat(kept["date"]), int(kept["head"])
+        table: dict[str, int] = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+        folder = cls(name, table["uidvalidity"], path, table["uidnext"])
+        for uid in sorted(int(p.stem) for p in path.glob("*.json") if p.stem.isdecimal()):
+            kept: dict[str, Any] = json.loads(folder._file(uid, "json").read_text(encoding="utf-8"))
+            data = folder._file(uid, "eml").read_bytes()
+            head, date = int(kept["head"]), datetime.fromisoformat(kept["date"])
             folder.messages.append(
-                Message(int(uid), data[:head], data[head:], set(kept["flags"]), date, recent=False)
+                Message(uid, data[:head], data[head:], set(kept["flags"]), date, recent=False)
             )
         return folder
 
@@ -178,7 +195,7 @@ class Mailboxes:
             path = self._directory / _safe(address.lower()) / _safe(name)
             path.mkdir(parents=True, exist_ok=True)
         folders[name] = Folder(name, int(time.time()), path)
-        folders[name].changed()
+        folders[name].save()
         return folders[name]
 
     def delete(self, address: str, name: str) -> None:
