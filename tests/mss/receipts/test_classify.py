@@ -107,13 +107,25 @@ REASONS = {
         Reason.BOUNCE_UNREADABLE,
     ),
     "bounce that gives the headers back without a report": (
-        mails.multipart("multipart/mixed", [part("text/rfc822-headers", mails.original(archive=False))]),
+        mails.multipart(
+            "multipart/mixed",
+            [part("text/rfc822-headers", mails.original(archive=False))],
+            {"From": "filtre@relais-test.mssante.fr"},
+        ),
         Reason.BOUNCE_UNREADABLE,
     ),
     "bounce that gives our document back": (
         mails.multipart(
             "multipart/mixed", [part("text/plain", "x"), part("message/rfc822", mails.original())]
         ),
+        Reason.BOUNCE_WITH_DOCUMENT,
+    ),
+    "document from the mail system": (
+        mails.document(From="MAILER-DAEMON@relais-test.mssante.fr"),
+        Reason.BOUNCE_WITH_DOCUMENT,
+    ),
+    "document without a Return-Path to answer to": (
+        mails.document(Return_Path="< >"),
         Reason.BOUNCE_WITH_DOCUMENT,
     ),
     "automatic answer that attaches the document": (

@@ -108,8 +108,13 @@ def test_a_number_in_a_success_is_no_error() -> None:
 
 def test_original_message_id_with_blanks() -> None:
     """The volet's own example has blanks inside the brackets."""
-    spaced = MESSAGE_ID.replace(">", " >")
-    assert mdn_of(mdn(Original_Message_ID=spaced)).message_ids[0] == OURS
+    for spaced in (MESSAGE_ID.replace(">", " >"), MESSAGE_ID.replace("@", "\r\n @ "), OURS):
+        assert mdn_of(mdn(Original_Message_ID=spaced)).message_ids[0] == OURS
+
+
+def test_an_address_of_another_type_is_none() -> None:
+    assert mdn_of(mdn(Final_Recipient=f"x400; {READER}")).final == ""
+    assert mdn_of(mdn(Final_Recipient=READER)).final == READER
 
 
 def test_the_reader_may_be_another() -> None:
@@ -186,6 +191,9 @@ def test_error_mail_whose_code_is_in_the_body_or_an_attachment() -> None:
 def test_the_code_of_an_error_mail_never_comes_from_the_enclosed_mail() -> None:
     raw = error_mail("[KO Intégration système !] x").replace(b"Bonjour, document", b"Bonjour, code 902")
     assert error_mail_of(raw).error == "906"
+    headers = mails.part("text/rfc822-headers", f"Subject: code 902\r\nMessage-ID: {MESSAGE_ID}\r\n")
+    head = {"Subject": "[KO Integration systeme !] x", "Return-Path": "", "Auto-Submitted": ""}
+    assert error_mail_of(mails.multipart("multipart/mixed", [headers], head)).error == "906"
 
 
 def test_technical_codes_are_not_relayed() -> None:

@@ -222,6 +222,23 @@ def test_too_complex(raw: bytes) -> None:
     assert read(raw) == Quarantined(Reason.TOO_COMPLEX)
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/mixed; boundary*=a\0'fr'b",
+        "text/plain; name*=a\0'fr'b",
+        "text/plain; report-type*=a\0'fr'b",
+    ],
+)
+def test_parameters_that_the_standard_parser_raises_for(content_type: str) -> None:
+    check(mails.note(Content_Type=content_type))
+
+
+def test_broken_mime() -> None:
+    raw = mails.note(Content_Type="multipart/mixed; boundary*=a\0'fr'b")
+    assert read(raw) == Quarantined(Reason.BROKEN_MIME)
+
+
 def test_too_large_is_known_before_parsing() -> None:
     raw = mails.dsn()
     assert read(raw, Bounds(size=len(raw))).kind == "dsn"
