@@ -18,7 +18,7 @@ from connectors.dmp.certificates import SigningIdentity, load_credentials
 from connectors.dmp.settings import Role, Software, Vihf, read_settings
 from connectors.dmp.simulator import DmpSimulator
 from connectors.dmp.simulator.operations import OPERATIONS
-from connectors.dmp.vihf import VihfSubject, build, sign
+from connectors.dmp.vihf import SAML, VihfSubject, build, sign
 from connectors.dmp.xades import sign_lot, signature_entry
 from connectors.xds import ebrim
 from connectors.xds.formats import utc_now
@@ -133,6 +133,10 @@ class Client:
         value = root.find(".//{*}Attribute[@Name='Authentification_Mode']/{*}AttributeValue")
         assert value is not None
         value.text = mode
+        if mode == "INDIRECTE_RENFORCEE":
+            context = root.find(".//{*}AuthnContext")
+            assert context is not None
+            etree.SubElement(context, f"{{{SAML}}}AuthnContextDecl").text = "CONF_EXI_PGSSIS"
         change(root)
         made = etree.fromstring(sign(root, identity))
         after(made)

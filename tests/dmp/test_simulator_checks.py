@@ -22,6 +22,7 @@ from connectors.dmp import mtom, soap
 from connectors.dmp.certificates import SigningIdentity
 from connectors.dmp.simulator import DmpSimulator
 from connectors.dmp.simulator.pki import FAULTY, Authority, Pki, _issue_server
+from connectors.dmp.vihf import SAML
 from connectors.xds import ebrim
 from connectors.xds.model import XdsAuthor, XdsCode
 from tests.dmp.simulator_client import (
@@ -416,6 +417,16 @@ async def test_structure_of_the_vihf(
     reply = await client.submit(V1, assertion=client.vihf(change=change))
     assert reply.code == "InvalidSecurity"
     assert words in reply.words
+
+
+async def test_a_token_of_air_says_how_the_user_was_authenticated(client: Client) -> None:
+    """EX_AIR-050: AuthnContextDecl is compulsory in AIR."""
+    lacking = client.air(change=without(f".//{{{SAML}}}AuthnContextDecl"))
+    reply = await client.query(
+        ebrim.GET_DOCUMENTS, ("$XDSDocumentEntryUniqueId", f"('{V1}')"), assertion=lacking
+    )
+    assert reply.code == "InvalidSecurity"
+    assert "AuthnContextDecl" in reply.words
 
 
 async def test_variants_of_the_sources_are_all_accepted(client: Client) -> None:

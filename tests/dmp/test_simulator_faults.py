@@ -403,6 +403,8 @@ async def test_control_refuses_what_it_cannot_read(controlled: tuple[Client, htt
     form = {"content-type": "text/plain"}
     assert (await control.post("/faults", content=b'{"kind":"drop"}', headers=form)).status_code == 415
     assert (await control.get("/events", headers={"host": "evil.example"})).status_code == 400
+    for sign in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        assert (await control.post("/reset", headers=sign)).status_code == 403
 
 
 async def test_control_gives_no_patient(controlled: tuple[Client, httpx.AsyncClient]) -> None:

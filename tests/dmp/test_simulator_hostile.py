@@ -221,3 +221,30 @@ def test_one_message_at_a_time_or_many_one_document(pki: Pki) -> None:
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(lambda c: pieces.call("submit", c[0], c[1], c[2]), calls))
     assert sorted(results) == ["Success", *["XDSDuplicateUniqueIdInRegistry"] * 11]
+
+
+def _slots(body: etree._Element, *names: str) -> list[etree._Element]:
+    return [s for s in body.iter(f"{{{ebrim.RIM}}}Slot") if s.get("name") in names]
+
+
+def test_a_size_that_no_integer_holds(pki: Pki) -> None:
+    """More digits than Python converts."""
+    pieces = Pieces(pki)
+    body, parts = pieces.client.submission(V1, document(V1))
+    for slot in _slots(body, "size"):
+        slot[0][0].text = "9" * 5000
+    assert pieces.call("submit", body, parts, pieces.client.vihf()) == "XDSRepositoryMetadataError"
+
+
+def test_a_signature_without_canonical_form(pki: Pki) -> None:
+    """Canonical XML refuses relative namespace names."""
+    pieces = Pieces(pki)
+    body, parts = pieces.client.submission(V1, document(V1))
+    for slot in _slots(body, "size", "hash"):
+        slot.getparent().remove(slot)  # type: ignore[union-attr]
+    odd = [
+        mtom.Part(p.content_id, p.media_type, p.content.replace(b"<Manifest", b'<Manifest xmlns:x="foo"', 1))
+        for p in parts
+    ]
+    assert pieces.call("submit", body, odd, pieces.client.vihf()) == "XDSRepositoryMetadataError"
+    assert not pieces.simulator.documents

@@ -152,6 +152,10 @@ def _structure(assertion: etree._Element) -> None:
         problem = "Secteur_Activite"
     elif not 1 <= len(_roles(assertion)) <= 2:
         problem = "une ou deux valeurs de rôle"
+    air = AIR in (values.get("Authentification_Mode"), values.get("Authentification_mode"))
+    context = f"{{{SAML}}}AuthnStatement/{{{SAML}}}AuthnContext/{{{SAML}}}AuthnContextDecl"
+    if not problem and air and not (assertion.findtext(context) or "").strip():
+        problem = "AuthnContextDecl (AIR, EX_AIR-050)"
     if problem:
         raise SoapFault("InvalidSecurity", f"sim: structure du VIHF : {problem}")
 
@@ -303,7 +307,7 @@ def xades(content: bytes, documents: Mapping[str, bytes], lot_uid: str, authorit
         value = base64.b64decode(root.findtext(f"{{{DS}}}SignatureValue") or "")
         key.verify(value, _canonical(info), padding.PKCS1v15(), _HASHES[method.get("Algorithm") or ""])
         _manifest(root, info, documents, lot_uid)
-    except (etree.XMLSyntaxError, ValueError, TypeError, KeyError, InvalidSignature) as e:
+    except (etree.LxmlError, ValueError, TypeError, KeyError, InvalidSignature, UnsupportedAlgorithm) as e:
         raise Refusal(
             "XDSRepositoryMetadataError", f"sim: signature XAdES du lot invalide ({type(e).__name__})"
         ) from e

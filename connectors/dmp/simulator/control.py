@@ -1,14 +1,15 @@
 """The simulator's control: what a test in any language needs, over plain HTTP on loopback.
 
 Purpose: read events and documents, plan faults, set patients, reset, be unreachable.
-Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, bodies must be
-JSON). No patient data comes out; a patient's matricule comes in only in a body.
+Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, what a browser
+sends for a page is refused, bodies must be JSON). No patient data comes out; a patient's matricule comes in only in a
+body.
 Fails: 422 with a message for what cannot be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -87,6 +88,13 @@ def application(simulator: Controlled) -> FastAPI:
     """The application of the control."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
+    @app.middleware("http")
+    async def _no_page(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        # a form of any site may post without a body; a browser then says for whom
+        if "origin" in request.headers or "sec-fetch-site" in request.headers:
+            return Response("not for web pages", status_code=403)
+        return await call_next(request)
 
     @app.get("/events")
     async def events(since: int = 0) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from connectors.xds.oid import is_oid
 from connectors.xds.tables import Tables
 
 _TIME = re.compile(r"[0-9]{4}([0-9]{2}){0,5}\Z")
+_SIZE = re.compile(r"[0-9]{1,18}\Z")
 _HASH = re.compile(r"[0-9a-fA-F]{40}\Z")
 MAX_TITLE: Final = 128
 _SINGLE: Final = {
@@ -99,7 +100,7 @@ def _formats(one: Described) -> Iterator[str]:
             yield f"{name} : date UTC AAAAMMJJhhmmss attendue"
     if one.slot("hash") and not _HASH.match(one.slot("hash")):
         yield "hash"
-    if one.slot("size") and not one.slot("size").isdecimal():
+    if one.slot("size") and not _SIZE.match(one.slot("size")):
         yield "size"
     for scheme, name in (*_SINGLE.items(), (ebrim.DOC_CONFIDENTIALITY, "confidentialityCode")):
         if any(not c.code or not c.scheme for c in one.coded.get(scheme, ())):
