@@ -190,6 +190,13 @@ def _subsets(named: dict[str, zipfile.ZipInfo], findings: Findings) -> tuple[Sub
     for name, rule in (("README.TXT", "IN-NO-README"), ("INDEX.HTM", "IN-NO-INDEX")):
         if root + name not in named:
             findings.add(rule)
+    folders = tuple(folder for folder, _, _ in found)
+    if any(
+        key.startswith(f"{root}IHE_XDM/") and key.endswith(".XML") and not key.startswith(folders)
+        for key in named
+    ):
+        # beside the folders that have metadata: it would be lost in silence
+        findings.add("IN-FILE-FORGOTTEN")
     return tuple(
         Subset(name, entry, {k.removeprefix(folder): e for k, e in named.items() if k.startswith(folder)})
         for folder, name, entry in sorted(found, key=lambda f: f[0])

@@ -13,12 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from connectors.mss.inbound.limits import InboundLimits
-from connectors.mss.inbound.mime import Mail, Part, TooComplex, addresses, header, plain_header, read_mail
+from connectors.mss.inbound.mime import (
+    Mail,
+    Part,
+    TooComplex,
+    addresses,
+    header,
+    plain_header,
+    read_head,
+    read_mail,
+)
 from connectors.mss.mail import ARCHIVE_NAME
 from gateway.hl7.base64text import BadBase64, decode
 from gateway.rules import Findings
@@ -97,34 +106,52 @@ class InboundMail:
     """Without the archive and the text."""
 
 
-def read_inbound(raw: bytes, limits: InboundLimits, findings: Findings) -> InboundMail | None:
-    """The mail of `raw`; None when its structure is beyond the bounds (a finding says so)."""
+def read_inbound(raw: bytes, limits: InboundLimits, findings: Findings) -> InboundMail:
+    """The mail of `raw`; of one beyond the bounds (a finding says so) only its headers, enough to report it."""
+    digest = hashlib.sha256(raw).hexdigest()
+    mail: Mail | None = None
     if len(raw) > limits.mail_bytes:
         findings.add("IN-MAIL-SIZE", limit=limits.mail_bytes // 1_000_000)
-        return None
-    try:
-        mail = read_mail(raw, limits)
-    except TooComplex:
-        findings.add("IN-MAIL-STRUCTURE")
-        return None
-    subject = header(mail.headers, "Subject")
-    kind = _report_kind(mail, subject)
+    else:
+        try:
+            mail = read_mail(raw, limits)
+        except TooComplex:
+            findings.add("IN-MAIL-STRUCTURE")
+    if mail is None:
+        mail = read_head(raw, limits)
+        # it cannot be shown that it holds no document: a person must look at it
+        beyond = _report_kind(mail, header(mail.headers, "Subject")) or MailKind.XDM
+        return _inbound(beyond, raw, digest, mail, mail)
+    kind = _report_kind(mail, header(mail.headers, "Subject"))
     source: Mail = mail
     found: list[Part] = []
     if kind is None:
         source, found = _archives(mail)
-        named = any(_SUBJECT.match(_FORWARD.sub("", header(m.headers, "Subject"), 1)) for m in _family(mail))
+        named = any(_SUBJECT.match(_unforwarded(header(m.headers, "Subject"))) for m in _family(mail))
         kind = MailKind.XDM if found or named else MailKind.OTHER
     archive = None
     if kind is MailKind.XDM:
         source, found = _by_subject(mail, source, found, findings)
         archive = _take(found, findings)
-    origin = _origin(mail, source, subject)
-    if kind is MailKind.XDM and not origin.sender:
+    made = _inbound(kind, raw, digest, mail, source, found, archive)
+    if kind is MailKind.XDM and not made.origin.sender:
         findings.add("IN-NO-SENDER")
-    message_id = plain_header(mail.headers, "Message-ID")
-    if kind is MailKind.XDM and not message_id:
+    if kind is MailKind.XDM and not made.message_id:
         findings.add("IN-NO-MESSAGE-ID")
+    return made
+
+
+def _inbound(
+    kind: MailKind,
+    raw: bytes,
+    digest: str,
+    mail: Mail,
+    source: Mail,
+    found: Sequence[Part] = (),
+    archive: bytes | None = None,
+) -> InboundMail:
+    """`mail` as received, with the documents' side of `source` (the mail itself or one inside it)."""
+    subject = header(mail.headers, "Subject")
     path = mail.headers.get("Return-Path")
     first = next(iter(addresses(mail.headers, "Return-Path")), ("", ""))[1]
     codes = plain_header(source.headers, "X-MSS-CODECDA")
@@ -132,10 +159,10 @@ def read_inbound(raw: bytes, limits: InboundLimits, findings: Findings) -> Inbou
     return InboundMail(
         kind=kind,
         raw=raw,
-        digest=hashlib.sha256(raw).hexdigest(),
-        message_id=message_id,
+        digest=digest,
+        message_id=plain_header(mail.headers, "Message-ID"),
         subject=subject,
-        origin=origin,
+        origin=_origin(mail, source, subject),
         return_path=None if path is None else first,
         notify=tuple(a for _, a in addresses(mail.headers, "Disposition-Notification-To")),
         original_recipient=plain_header(mail.headers, "Original-Recipient"),
@@ -168,9 +195,15 @@ def _report_kind(mail: Mail, subject: str) -> MailKind | None:
         if "delivery-status" in about:
             return MailKind.DSN
         return MailKind.OTHER
-    if _KO.match(_FORWARD.sub("", subject, 1)):
+    if _KO.match(_unforwarded(subject)):
         return MailKind.INTEGRATION_ERROR
     return None
+
+
+def _unforwarded(subject: str) -> str:
+    """A subject without the prefixes of forwards."""
+    match = _FORWARD.match(subject)
+    return subject[match.end() :] if match else subject
 
 
 def _family(mail: Mail) -> Iterator[Mail]:

@@ -27,7 +27,7 @@ from connectors.mss.wording import one_line
 from gateway.errors import BadInput
 from gateway.hl7.base64text import BadBase64, decode
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\A\r\n|\A\n")
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r|\A\r?\n")
 _CHARSET = re.compile(
     r"utf-?8|utf-16(?:le|be)?|(?:us-)?ascii|iso-?8859-?\d{1,2}|latin-?\d{1,2}|(?:windows-|cp)125\d",
     re.IGNORECASE,
@@ -92,6 +92,16 @@ class Mail:
 def read_mail(raw: bytes | memoryview, limits: InboundLimits) -> Mail:
     """The tree of a mail. Raises `TooComplex`."""
     return _Reader(limits).mail(memoryview(raw), 0)
+
+
+def read_head(raw: bytes, limits: InboundLimits) -> Mail:
+    """Only the headers of a mail, as far as they are within the bound; for a mail that cannot be read further."""
+    head = raw[: limits.header_bytes]
+    end = _BLANK_LINE.search(head)
+    # a header cut by the bound is left out
+    stop = end.start() if end else head.rfind(b"\n") + 1
+    headers = _PARSER.parsebytes(head[:stop] + b"\r\n\r\n")
+    return Mail(headers, _type(headers))
 
 
 def header(message: Message, name: str) -> str:
@@ -239,6 +249,8 @@ def _after_line(body: memoryview, position: int) -> int:
 
 
 def _type(headers: Message) -> str:
+    if len(str(headers.get("Content-Type", ""))) > _LONG:
+        return "application/octet-stream"
     try:
         return headers.get_content_type().lower()
     except (ValueError, TypeError, IndexError, AttributeError):

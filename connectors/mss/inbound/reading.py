@@ -73,9 +73,9 @@ class InboundDocument:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a mail gave. `mail` is None when its structure could not be read."""
+    """What a mail gave."""
 
-    mail: InboundMail | None
+    mail: InboundMail
     documents: tuple[InboundDocument, ...]
     findings: Findings
 
@@ -95,7 +95,7 @@ def receive(
     limits = limits or InboundLimits()
     findings = Findings(book)
     mail = read_inbound(raw, limits, findings)
-    if mail is None or mail.kind is not MailKind.XDM or mail.archive is None:
+    if mail.kind is not MailKind.XDM or mail.archive is None:
         return Received(mail, (), findings)
     documents = read_documents(mail.archive, book, findings, limits, cda_limits)
     _check_mail(mail, documents, findings)

@@ -98,6 +98,7 @@ HOSTILE = {
     "IN-HASH": zipped({**PAIR, DOC: N1.replace(b"<title>", b"<title>X", 1)}),
     "IN-SIZE": changed(archive(), r'(name="size"><rim:ValueList><rim:Value>)\d+', r"\g<1>12"),
     "IN-FILE-FORGOTTEN": zipped({**PAIR, SUBSET + "DOC0002.XML": N3}),
+    "IN-FILE-FORGOTTEN beside": zipped({**PAIR, "IHE_XDM/SUBSET02/DOC0001.XML": N3}),
     "IN-ACTION": changed(archive(Action.DELETE, N1_V2), "<rim:Value>D<", "<rim:Value>X<"),
     "IN-STATUS": changed(
         archive(), r"(<rim:ExtrinsicObject [^>]*)StatusType:Approved", r"\g<1>StatusType:Deprecated"

@@ -35,7 +35,7 @@ def simple(subject: str, extra: str = "Content-Type: text/plain", body: bytes = 
 def test_kinds(raw: bytes, kind: MailKind) -> None:
     """§2.2: reports, integration errors and other mails give no document and no finding."""
     received = receive(raw)
-    assert received.mail is not None and received.mail.kind is kind
+    assert received.mail.kind is kind
     assert received.documents == () and rules_of(received) == []
 
 
@@ -70,7 +70,7 @@ def test_by_its_subject_when_the_archive_has_another_name(prefix: str) -> None:
 
 def test_announced_but_not_there() -> None:
     received = receive(simple("XDM/1.0/DDM+CR NOM Prenom"))
-    assert received.mail is not None and received.mail.kind is MailKind.XDM
+    assert received.mail.kind is MailKind.XDM
     assert rules_of(received) == ["IN-NO-ARCHIVE"] and not received.accepted
 
 
@@ -101,7 +101,7 @@ def test_a_mail_forwarded_as_an_attachment_is_looked_into(encoding: str) -> None
     inner = mail()
     raw = wrapped(base64.encodebytes(inner) if encoding == "base64" else inner, encoding=encoding)
     received = receive(raw)
-    assert received.accepted and received.mail is not None
+    assert received.accepted
     assert received.mail.message_id == "<forward@test>"
     assert received.mail.origin.sender == "passerelle@test-hopital.mssante.fr"
     assert received.mail.origin.recipients and MAILBOX not in received.mail.origin.recipients
@@ -112,7 +112,7 @@ def test_a_plain_forward_hides_the_first_recipient() -> None:
     """§2.3, note 2: omitted rather than invented."""
     raw = b"Subject: Tr: XDM/1.0/DDM+CR\r\n" + mail(drop="Subject")
     received = receive(raw)
-    assert received.accepted and received.mail is not None and received.mail.origin.recipients == ()
+    assert received.accepted and received.mail.origin.recipients == ()
 
 
 def test_without_sender_or_message_id() -> None:
@@ -141,13 +141,24 @@ def test_bounds() -> None:
     assert receive(comments).accepted
 
 
+def test_a_mail_beyond_the_bounds_can_still_be_reported() -> None:
+    """Its headers are read: the error mail needs its subject, its sender and its bytes."""
+    raw = mail()
+    received = receive(raw, limits=replace(InboundLimits(), mail_bytes=1000))
+    assert received.mail.kind is MailKind.XDM and received.mail.raw == raw and not received.accepted
+    assert received.mail.subject.startswith("XDM/1.0/DDM+CR") and received.mail.origin.sender
+    report = simple(
+        "x", 'Content-Type: multipart/report; report-type=delivery-status; boundary="b"', b"\n--b\n\n." * 999
+    )
+    assert receive(report).mail.kind is MailKind.DSN
+
+
 def test_headers_cannot_carry_others() -> None:
     """An identifier that is not one token never reaches a header of ours; a subject is one line."""
     raw = b"Message-ID: <a b>\x0b<c@d>\r\nSubject: =?utf-8?q?XDM/1.0/DDM+x=0D=0ABcc:_y?=\r\n" + mail(
         drop="Subject"
     ).replace(b"Message-ID:", b"X-Old-ID:", 1)
     received = receive(raw).mail
-    assert received is not None
     assert message_id_of(received) == "<c@d>"
     assert received.subject == "XDM/1.0/DDM+x Bcc: y"
 
@@ -156,7 +167,7 @@ def test_headers_cannot_carry_others() -> None:
 def test_any_charset_gives_text(charset: str) -> None:
     head = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: quoted-printable"
     received = receive(simple("Bonjour", head, b"Compte=20rendu =E9"))
-    assert received.mail is not None and received.mail.body.startswith("Compte rendu ")
+    assert received.mail.body.startswith("Compte rendu ")
 
 
 def test_what_was_read_is_the_same_every_time() -> None:

@@ -34,7 +34,6 @@ ROUTE = Route("PFI-ESSAI", "HOPITAL-ESSAI", "DPI-ESSAI", "HOPITAL-ESSAI")
 
 def made(received: Received, route: Route = ROUTE, **more: object) -> Message:
     (document,) = received.documents
-    assert received.mail is not None
     raw = mdm.build(document, received.mail, route, control_id="LPS0001", now=NOW, **more)  # type: ignore[arg-type]
     return Message.parse(raw)
 
@@ -68,7 +67,6 @@ def test_the_whole_message() -> None:
     """§2.3: only the segments and fields of the tables are filled, in their order."""
     raw = samples.mail(reply_to=(build.SECRETARIAT,))
     received = samples.receive(raw)
-    assert received.mail is not None
     patient = build.PATIENT
     body = base64.b64encode(received.mail.body.encode()).decode()
     assert lines(made(received)) == [
@@ -183,7 +181,6 @@ def test_identifiers_with_extension() -> None:
 def test_two_documents_are_two_messages() -> None:
     """§2.1: one MDM is one document."""
     received = samples.receive(samples.mail(Action.SUBMIT, N1, N3))
-    assert received.mail is not None
     found = [
         Message.parse(mdm.build(d, received.mail, ROUTE, control_id=f"L{n}", now=NOW))
         .all("OBX")[0]
@@ -197,7 +194,6 @@ def test_a_masked_document_is_our_bug() -> None:
     """§2.1: MASQUE_PS: the stop does not hang on the caller alone."""
     received = samples.receive(samples.mail())
     (document,) = received.documents
-    assert received.mail is not None
     masked = replace(
         document, entry=replace(document.entry, confidentiality=(_code("MASQUE_PS"),), element=None)
     )
@@ -216,7 +212,6 @@ def test_a_big_document_is_held_once_more_as_text_only() -> None:
     """The base64 text is 4/3 of the document; nothing else of its size is made."""
     received = samples.receive(samples.mail())
     (document,) = received.documents
-    assert received.mail is not None
     size = 12_000_000
     big = replace(document, document=replace(document.document, content=bytes(size)))
     tracemalloc.start()
@@ -276,7 +271,6 @@ def test_our_mdm_equals_the_official_one() -> None:
     subject = theirs.all("OBX")[1].value(3, comp=2)
     raw = f"From: x@y.fr\r\nMessage-ID: 1\r\nSubject: {subject}\r\n\r\nCorps du courriel".encode()
     mail = read_inbound(raw, InboundLimits(), Findings(samples.BOOK))
-    assert mail is not None
     person = Person("801234564895", "Eric", "Thomas", "1.2.250.1.71.4.2.1", "IDNPS")
     service = Organisation("Service d'urolgie", "120456789", "UF", "3435")
     parties = Parties(

@@ -34,9 +34,7 @@ RAW = mail(extra=ASKED)
 
 
 def asked(raw: bytes | None = None) -> InboundMail:
-    received = receive(RAW if raw is None else raw).mail
-    assert received is not None
-    return received
+    return receive(RAW if raw is None else raw).mail
 
 
 def mdn(about: InboundMail | None = None, **more: object) -> OutgoingMail:
@@ -190,7 +188,7 @@ def test_our_own_side_knows_its_reports() -> None:
         (error_mail(), MailKind.INTEGRATION_ERROR),
     ):
         received = receive(made.content)
-        assert received.mail is not None and received.mail.kind is kind and received.documents == ()
+        assert received.mail.kind is kind and received.documents == ()
         assert mdn_address(received.mail) is None
 
 
@@ -280,7 +278,7 @@ def test_nothing_of_the_patient_shows() -> None:
 def test_from_a_refused_mail_to_its_error_mail() -> None:
     """The whole way: hostile archive, findings, error mail with the reasons in French."""
     received = receive(mail(archive_bytes=samples.zipped({"/etc/passwd": b"x"})))
-    assert received.mail is not None and not received.accepted
+    assert not received.accepted
     error = error_of_findings(received.findings)
     made = build_error_mail(received.mail, REPORTER, error, to=ERROR_BOX, message_id="<e@f>", now=NOW)
     said = parts(made)[0].get_payload(decode=True)

@@ -47,7 +47,7 @@ def test_our_mail_is_read_whole() -> None:
     raw = samples.mail(extra="Return-Path: <passerelle@test-hopital.mssante.fr>\n")
     received = samples.receive(raw)
     mail = received.mail
-    assert mail is not None and received.accepted and samples.rules_of(received) == []
+    assert received.accepted and samples.rules_of(received) == []
     assert mail.kind is MailKind.XDM
     assert mail.subject == "XDM/1.0/DDM+CR d'examens biologiques TEST-DURAND CAMILLE 03/12/1984"
     assert mail.origin.sender == "passerelle@test-hopital.mssante.fr"
