@@ -159,6 +159,7 @@ TABLES = {
     "exchange": "The exchange",
     "dmp": "DMP",
     "mss": "MSSanté",
+    "inbound": "MSSanté, received mails (MDN and error mail: ERR-5 is their code)",
 }
 
 
@@ -223,7 +224,8 @@ def rules_text() -> str:
     """The profile's fields, then every rule of the core and of the connectors, table by table."""
     root = Path(__file__).resolve().parents[1]
     parts = [RULES_HEAD]
-    for path in (*CORE_TABLES, *(root / "connectors" / name / "rules.toml" for name in ("dmp", "mss"))):
+    names = ("dmp", "mss", "mss/inbound")
+    for path in (*CORE_TABLES, *(root / "connectors" / name / "rules.toml" for name in names)):
         rules = read_rules(path)
         if path.parent.name == "profile":
             parts.extend(fields_text({rule.id: rule for rule in rules}))

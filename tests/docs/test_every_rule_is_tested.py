@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.rules import CORE_TABLES, read_rules
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = (*CORE_TABLES, *sorted((ROOT / "connectors").glob("*/rules.toml")))
+TABLES = (*CORE_TABLES, *sorted((ROOT / "connectors").rglob("rules.toml")))
 OWED = frozenset(
     {
         "CDA-B08",

@@ -2,7 +2,8 @@
 
 Purpose: from bytes to `InboundMail`. A mail of the profile has an attachment IHE_XDM.ZIP or a subject that begins with
 `XDM/1.0/DDM`; reports (DSN, MDN) and integration errors (« [KO … ] ») are told apart first: they may bring an archive
-back, which must not be integrated a second time.
+back, which must not be integrated a second time. `connectors.mss.receipts` is asked first and reads them; this room
+judges alike, so that a document never hangs on that order alone.
 Guarantee: headers are one line each; a mail forwarded as an attachment is looked into; nothing is decoded but the
 archive; the same bytes give the same result.
 Fails: never for what is in the bytes; every refusal is a finding.
@@ -29,12 +30,17 @@ from connectors.mss.inbound.mime import (
     read_mail,
 )
 from connectors.mss.mail import ARCHIVE_NAME
+from connectors.mss.receipts.dsn import STATUS_TYPES
+from connectors.mss.receipts.errormail import subject_code
+from connectors.mss.receipts.mdn import NOTIFICATION_TYPES
 from gateway.hl7.base64text import BadBase64, decode
 from gateway.rules import Findings
 
 _SUBJECT = re.compile(r"XDM/1\.0/DDM", re.IGNORECASE)
 _FORWARD = re.compile(r"(?:(?:tr|fwd?|wg|i)\s*:\s*|\[\s*fwd?\s*:?\s*\]?\s*)+", re.IGNORECASE)
-_KO = re.compile(r"\[\s*(?:KO Int[ée]gration syst[èe]me|Erreur d.int[ée]gration)\s*!?\s*\]", re.IGNORECASE)
+_ANSWER = re.compile(r"(?:re|ré|aw|sv)\s*:", re.IGNORECASE)
+_SYSTEM = re.compile(r"(?:mailer-daemon|postmaster)\b", re.IGNORECASE)
+_REPORT = "multipart/report"
 _ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed", "application/x-zip"})
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,250}>")
 
@@ -47,6 +53,8 @@ class MailKind(StrEnum):
     MDN = "mdn"
     INTEGRATION_ERROR = "integration-error"
     """A « courriel standard » of another gateway about a mail of ours (§3.3)."""
+    BOUNCE = "bounce"
+    """An automatic answer that gives a document back, perhaps our own: for a person."""
     OTHER = "other"
     """Not for this flow: left where it is."""
 
@@ -120,15 +128,17 @@ def read_inbound(raw: bytes, limits: InboundLimits, findings: Findings) -> Inbou
     if mail is None:
         mail = read_head(raw, limits)
         # it cannot be shown that it holds no document: a person must look at it
-        beyond = _report_kind(mail, header(mail.headers, "Subject")) or MailKind.XDM
+        beyond = _report_kind(mail) or (MailKind.BOUNCE if _answers(mail) else MailKind.XDM)
         return _inbound(beyond, raw, digest, mail, mail)
-    kind = _report_kind(mail, header(mail.headers, "Subject"))
+    kind = _report_kind(mail)
     source: Mail = mail
     found: list[Part] = []
     if kind is None:
         source, found = _archives(mail)
         named = any(_SUBJECT.match(_unforwarded(header(m.headers, "Subject"))) for m in _family(mail))
         kind = MailKind.XDM if found or named else MailKind.OTHER
+        if kind is MailKind.XDM and any(_answers(m) for m in _family(mail)):
+            kind = MailKind.BOUNCE
     archive = None
     if kind is MailKind.XDM:
         source, found = _by_subject(mail, source, found, findings)
@@ -187,17 +197,31 @@ def message_id_of(mail: InboundMail) -> str:
     return match[0] if match else ""
 
 
-def _report_kind(mail: Mail, subject: str) -> MailKind | None:
-    if mail.mime_type == "multipart/report":
-        about = str(mail.headers.get("Content-Type", "")).lower()
-        if "disposition-notification" in about:
-            return MailKind.MDN
-        if "delivery-status" in about:
-            return MailKind.DSN
+def _report_kind(mail: Mail) -> MailKind | None:
+    """The kind of a report or of an integration error, known by its structure, then by its subject; None: another."""
+    if mail.types & NOTIFICATION_TYPES or (mail.mime_type == _REPORT and _reports_on(mail, "disposition")):
+        return MailKind.MDN
+    if mail.types & STATUS_TYPES or (mail.mime_type == _REPORT and _reports_on(mail, "delivery")):
+        return MailKind.DSN
+    if _REPORT in mail.types:
         return MailKind.OTHER
-    if _KO.match(_unforwarded(subject)):
+    if subject_code(_unforwarded(header(mail.headers, "Subject"))) is not None:
         return MailKind.INTEGRATION_ERROR
     return None
+
+
+def _reports_on(mail: Mail, what: str) -> bool:
+    return what in str(mail.headers.get("Content-Type", "")).lower()
+
+
+def _answers(mail: Mail) -> bool:
+    """An answer by a machine. A gateway that sends a document by itself says auto-generated and has a Return-Path."""
+    submitted = (
+        plain_header(mail.headers, "Auto-Submitted").lower().partition(";")[0].partition("(")[0].strip()
+    )
+    null = any(value.replace(" ", "").strip() == "<>" for value in mail.headers.get_all("Return-Path", []))
+    system = _SYSTEM.search(plain_header(mail.headers, "From")[:2000]) is not None
+    return submitted in ("auto-replied", "auto-notified") or null or system
 
 
 def _unforwarded(subject: str) -> str:
@@ -210,7 +234,8 @@ def _family(mail: Mail) -> Iterator[Mail]:
     """The mail, then the mails inside it, outermost first; reports and integration errors are not looked into."""
     yield mail
     for inner in mail.inner:
-        if _report_kind(inner, header(inner.headers, "Subject")) is None:
+        # what an answer encloses is what it answers, no new document
+        if _report_kind(inner) is None and not _ANSWER.match(header(mail.headers, "Subject")):
             yield from _family(inner)
 
 

@@ -87,6 +87,8 @@ class Mail:
     mime_type: str = ""
     parts: list[Part] = field(default_factory=list, repr=False)
     inner: list[Mail] = field(default_factory=list, repr=False)
+    types: set[str] = field(default_factory=set)
+    """MIME types of the parts, multiparts and enclosed mails too, but not of what stands in an enclosed mail."""
 
 
 def read_mail(raw: bytes | memoryview, limits: InboundLimits) -> Mail:
@@ -200,6 +202,7 @@ class _Reader:
         kind = _type(headers)
         encoding = plain_header(headers, "Content-Transfer-Encoding").lower()
         boundary = _parameter(headers, "boundary")
+        mail.types.add(kind)
         if kind.startswith("multipart/") and boundary:
             for piece in _pieces(body, boundary):
                 inner, content = self._split(piece)

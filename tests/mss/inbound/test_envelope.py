@@ -9,6 +9,8 @@ import pytest
 
 from connectors.mss.inbound.envelope import MailKind, message_id_of
 from connectors.mss.inbound.limits import InboundLimits
+from connectors.mss.receipts.model import Kind
+from connectors.mss.receipts.reading import classify
 from gateway.hl7.transmission import Action
 from tests.mss.inbound import samples
 from tests.mss.inbound.samples import MAILBOX, N1, N3, mail, receive, rules_of, wrapped
@@ -50,6 +52,37 @@ def test_an_archive_that_comes_back_is_not_integrated_again() -> None:
     assert receive(report).documents == ()
     # an error mail forwarded as an attachment neither
     assert receive(wrapped(back)).documents == ()
+
+
+def _enclosed(*headers: str, subject: str = "Tr: document") -> bytes:
+    return "".join(h + "\r\n" for h in headers).encode() + wrapped(mail(), subject=subject)
+
+
+MAILS = {
+    "plain": mail(),
+    "by a machine": mail(extra="Auto-Submitted: auto-generated\nReturn-Path: <a@b.fr>\n"),
+    "forwarded": _enclosed(),
+    "answered": _enclosed(subject="Re: document"),
+    "answered by a machine": _enclosed("Auto-Submitted: auto-replied"),
+    "null return path": _enclosed("Return-Path: <>"),
+    "null return path, own archive": mail(extra="Return-Path: <>\n"),
+    "mail system": _enclosed().replace(b"From: secretariat@", b"From: MAILER-DAEMON@", 1),
+    "report in a mixed": _enclosed().replace(
+        b"Content-Type: text/plain", b"Content-Type: message/delivery-status", 1
+    ),
+    "report": _enclosed().replace(b"multipart/mixed;", b"multipart/report; report-type=delivery-status;", 1),
+    "error mail": b"Subject: [KO Integration systeme !][906] x\r\n" + mail(drop="Subject"),
+    "nothing": simple("Bonjour"),
+    "announced": simple("XDM/1.0/DDM+CR"),
+}
+
+
+@pytest.mark.parametrize("case", MAILS)
+def test_both_rooms_agree_on_what_is_a_document(case: str) -> None:
+    """§2.2: what `receipts` does not call a document is not integrated here either, whoever asks."""
+    received = receive(MAILS[case])
+    assert (received.mail.kind is MailKind.XDM) == (classify(MAILS[case]) is Kind.INBOUND)
+    assert not received.documents or received.mail.kind is MailKind.XDM
 
 
 @pytest.mark.parametrize("name", ["IHE_XDM.ZIP", "ihe_xdm.zip", "Ihe_Xdm.Zip"])

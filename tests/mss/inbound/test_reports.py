@@ -20,6 +20,8 @@ from connectors.mss.inbound.reports import (
     build_mdn,
     mdn_address,
 )
+from connectors.mss.receipts.model import ErrorMail, Mdn
+from connectors.mss.receipts.reading import read as read_receipt
 from gateway.errors import GatewayBug
 from tests.mss.inbound import samples
 from tests.mss.inbound.samples import MAILBOX, PDF, mail, receive, wrapped
@@ -190,6 +192,24 @@ def test_our_own_side_knows_its_reports() -> None:
         received = receive(made.content)
         assert received.mail.kind is kind and received.documents == ()
         assert mdn_address(received.mail) is None
+
+
+@pytest.mark.parametrize("form", MdnForm)
+def test_our_mdn_is_read_by_our_own_outbound_side(form: MdnForm) -> None:
+    """§2.6, §3.2: the three forms give the same error; the Message-ID names the mail."""
+    about = asked()
+    negative = read_receipt(mdn(about, error=ERROR, form=form).content)
+    assert isinstance(negative, Mdn) and negative.error == "902"
+    assert about.message_id.strip("<>") in {i.strip("<>") for i in negative.message_ids}
+    positive = read_receipt(mdn(about, form=form).content)
+    assert isinstance(positive, Mdn) and positive.error is None
+
+
+def test_our_error_mail_is_read_by_our_own_outbound_side() -> None:
+    """§3.3: code and Message-ID of the enclosed original."""
+    read_back = read_receipt(error_mail().content)
+    assert isinstance(read_back, ErrorMail) and read_back.error == "902"
+    assert read_back.message_id == asked().message_id.strip("<>")
 
 
 @pytest.mark.parametrize(
