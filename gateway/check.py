@@ -6,11 +6,14 @@ Guarantee: each stage is looked at whatever the others said. Nothing is opened b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
@@ -18,6 +21,7 @@ from gateway.errors import ConfigurationFault
 from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, make_rulebook
+from gateway.rules import load_rulebook
 from gateway.settings import ListenerTls, Settings, load_settings
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
@@ -39,11 +43,14 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         settings, base = load_settings(config)
     except ConfigurationFault as e:
         wrong.extend(_lines(e))
+        settings = _readable(table)
     connectors = _connectors(table.get("connectors", {}), base, wrong)
     try:
-        wrong.extend(problems_of(settings, base, make_rulebook(settings, connectors)))
+        book = make_rulebook(settings, connectors)
     except ConfigurationFault as e:
         wrong.extend(_lines(e))
+        book = load_rulebook()
+    wrong.extend(problems_of(settings, base, book))
     asyncio.run(_start(connectors, wrong))
     if settings.listener.tls is not None:
         _tls(settings.listener.tls, base, wrong)
@@ -62,6 +69,19 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         warnings.append("no [connectors.dpi]: no ZAM will go back to the DPI")
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
+
+
+def _readable(table: dict[str, Any]) -> Settings:
+    """Of settings that are wrong, the tables that are right by themselves; defaults for the others."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        field = Settings.model_fields.get(name)
+        if field is None or field.annotation is None or name == "connectors":
+            continue
+        # what is wrong has been told
+        with contextlib.suppress(ValidationError):
+            found[name] = TypeAdapter[Any](field.annotation).validate_python(value)
+    return Settings.model_construct(**found)
 
 
 def _connectors(tables: Any, base: Path, wrong: list[str]) -> dict[str, Connector]:

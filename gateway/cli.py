@@ -22,6 +22,7 @@ from gateway.errors import ConfigurationFault, EnvironmentFault, GatewayError
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
 from gateway.settings import load_settings
+from gateway.validation.source import read_source
 from gateway.web.wording import ACKS
 
 SIMULATOR_GROUP = "segur_gateway.simulators"
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "check-config":
                 return _check_config(args.config)
             case "simulator":
-                return _simulator(args.name, rest)
+                return _simulators(rest) if args.name is None else _simulator(args.name, rest)
             case "demo":
                 from gateway.demo import demo
 
@@ -96,11 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", action="store_true", help="print the ACK as received too (it repeats no patient data)"
     )
     validate = commands.add_parser(
-        "validate", help="full report of an ER7 or CDA file, without sending anything"
+        "validate", help="full report of ER7 or CDA files, without sending anything"
     )
     _validate_arguments(validate)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
-    simulator.add_argument("name", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP)))
+    simulator.add_argument(
+        "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))
+    )
     demo = commands.add_parser("demo", help="gateway and simulators on loopback, one document sent")
     demo.add_argument("--directory", type=Path, default=Path("var/demo"))
     demo.add_argument("--message", type=Path, default=Path("fixtures/messages/mdm_t02_n1.er7"))
@@ -113,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _validate_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `segur-gateway validate`."""
-    parser.add_argument("file", help="an ER7 message (MDM, ORU) or a bare CDA; - reads standard input")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="an ER7 message (MDM, ORU) or a bare CDA; - reads standard input; of several files the exit status is"
+        " that of the worst",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument(
         "--action",
@@ -210,6 +219,12 @@ async def _send(args: argparse.Namespace) -> int:
         raise ConfigurationFault(f"{e.filename or args.ca or args.certificate}: {e.strerror}") from e
     if b"MSH" not in payload[:16]:
         raise ConfigurationFault(f"{args.file}: not an ER7 message (it does not begin with MSH)")
+    count = len(read_source(payload).units)
+    if count > 1:
+        # as one message they would be refused; one after the other, what went would depend on the first refusal
+        raise ConfigurationFault(
+            f"{args.file}: {count} messages in this file; send takes one message per file"
+        )
     try:
         answer = await send(args.host, args.port, payload, tls=tls, timeout=args.timeout)
     except EnvironmentFault as e:
@@ -234,6 +249,15 @@ def ack_in_words(answer: bytes) -> str:
         rule = f" [{error.diagnostic}]" if error.diagnostic else ""
         lines.append(f"  - {codes}{where}{rule} : {error.text or error.err5_label or error.err3_label}")
     return "\n".join(lines)
+
+
+def _simulators(argv: Sequence[str]) -> int:
+    """`simulator` without a name: which there are. Status 0 when that was asked for."""
+    print("usage: segur-gateway simulator NAME [OPTION...]   (NAME --help: its options)\n")
+    for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
+        words = (entry.load().__doc__ or "").partition("\n\n")[0]
+        print(f"  {entry.name:<5}{' '.join(words.split())}")
+    return 0 if {"-h", "--help"} & set(argv) else 2
 
 
 def _simulator(name: str, argv: list[str]) -> int:

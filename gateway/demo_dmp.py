@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -322,9 +323,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="s'arrêter après la démonstration ; code 0 ou 1")
     values = parser.parse_args(argv)
     try:
-        return asyncio.run(demo(values.directory, values.once))
+        return asyncio.run(_until_stopped(values.directory, values.once))
     except KeyboardInterrupt:
         return 130
+    except asyncio.CancelledError:
+        return 143
+
+
+async def _until_stopped(directory: Path, once: bool) -> int:
+    """The demo; SIGTERM ends it as Ctrl-C does: counterparts stopped, its folder removed."""
+    running = asyncio.ensure_future(demo(directory, once))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
 
 
 if __name__ == "__main__":

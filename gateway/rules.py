@@ -7,8 +7,8 @@ severities without touching code.
 Guarantee: a rule marked `invariant = true` (patient safety) keeps its severity in every preset and refuses
 overrides. An unknown rule id is our own bug and raises `GatewayBug`.
 
-Fails: `ConfigurationFault` for a malformed table, a duplicate id, or an override of an unknown or invariant
-rule.
+Fails: `ConfigurationFault` for a malformed table, a duplicate id, or overrides of unknown or invariant rules (all of
+them named).
 
 Table format (TOML), one table per rule:
 
@@ -64,14 +64,16 @@ class RuleBook:
                 raise ConfigurationFault(f"rule {rule.id} is defined twice")
             self.rules[rule.id] = rule
         self._severity = {rule.id: rule.severity[preset] for rule in self.rules.values()}
+        wrong = []
         for rule_id, severity in (overrides or {}).items():
             if rule_id not in self.rules:
-                raise ConfigurationFault(f"severity given for an unknown rule: {rule_id}")
-            if self.rules[rule_id].invariant:
-                raise ConfigurationFault(
-                    f"rule {rule_id} is a safety invariant: its severity cannot be changed"
-                )
-            self._severity[rule_id] = Severity(severity)
+                wrong.append(f"no such rule, {rule_id}")
+            elif self.rules[rule_id].invariant:
+                wrong.append(f"rule {rule_id} is a safety invariant, it cannot be changed")
+            else:
+                self._severity[rule_id] = Severity(severity)
+        if wrong:
+            raise ConfigurationFault(f"severity: {'; '.join(wrong)}")
 
     def severity(self, rule_id: str) -> Severity:
         """The severity in force for `rule_id`."""
@@ -89,6 +91,11 @@ class RuleBook:
         if severity is Severity.OFF:
             return None
         return Finding(rule.id, severity, rule.err3, rule.err5, rule.text.format(**words), place)
+
+
+def megabytes(size: int) -> str:
+    """`70` or `0,5` for so many bytes: what sentences say before « Mo »."""
+    return f"{size / 1_000_000:.3g}".replace(".", ",") if size < 100_000_000 else str(size // 1_000_000)
 
 
 class Findings(list[Finding]):

@@ -26,7 +26,7 @@ from connectors.xds.tables import Tables
 from gateway.cda.document import Document
 from gateway.errors import Place
 from gateway.hl7.transmission import Action, Transmission
-from gateway.rules import Findings, RuleBook
+from gateway.rules import Findings, RuleBook, megabytes
 
 MAX_TITLE = 128
 _PID3 = Place("PID", field=3)
@@ -231,4 +231,4 @@ def _shareable(
     if not signable(document.content):
         findings.add("DMP-SIGNABLE", place, document=number)
     if len(document.content) > settings.max_document_size:
-        findings.add("DMP-SIZE", place, document=number, limit=settings.max_document_size)
+        findings.add("DMP-SIZE", place, document=number, limit=megabytes(settings.max_document_size))

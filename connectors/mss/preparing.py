@@ -21,7 +21,7 @@ from connectors.xds.oid import oid_of
 from gateway.cda.document import Document
 from gateway.errors import Place
 from gateway.hl7.transmission import Action, Party, Transmission
-from gateway.rules import Findings, RuleBook
+from gateway.rules import Findings, RuleBook, megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,4 +284,4 @@ def _check_size(
         return
     contents = [d.content for d in preparation.documents]
     if len(mail.build(plan, body, attachments(plan, contents, first=False))) > limit:
-        findings.add("MSS-TOO-LARGE", replace(party.place, field=15, component=4), limit=limit)
+        findings.add("MSS-TOO-LARGE", replace(party.place, field=15, component=4), limit=megabytes(limit))

@@ -48,7 +48,7 @@ from gateway.hl7.framing import HEAD_SIZE
 from gateway.hl7.message import Message
 from gateway.journal import records
 from gateway.journal.store import Journal
-from gateway.rules import Findings, RuleBook
+from gateway.rules import Findings, RuleBook, megabytes
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway.exchange")
@@ -97,6 +97,8 @@ class Intake:
         self._pressure = pressure or Pressure()
         self._overloads = overloads or Overloads.without_limits(journal)
         self._same: dict[str, _SharedLock] = {}
+        self._tolerated: dict[str, str] = {}
+        """Correlation id of a message just accepted → rules tolerated, until its line of the log is written."""
 
     async def handle(self, raw: bytes, peer: str) -> bytes | None:
         """The ACK (segments, without MLLP framing) of one frame's payload, or None when MSH is unreadable."""
@@ -140,7 +142,7 @@ class Intake:
         self._telemetry.acknowledged(message.type, message.event, code, seconds)
         log.log(
             logging.INFO if code == "AA" else logging.WARNING,
-            "%s to message %s %s^%s of %s: %d bytes, %.0f ms, rules %s (%s)",
+            "%s to message %s %s^%s of %s: %d bytes, %.0f ms, %s %s (%s)",
             code,
             _stored(message.control_id) or "without MSH-10",
             _stored(message.type),
@@ -148,7 +150,8 @@ class Intake:
             _sender(message),
             len(raw),
             1000 * seconds,
-            _rules_of(ack) if code != "AA" else "-",
+            "tolerated" if code == "AA" else "rules",
+            self._tolerated.pop(correlation, "-") if code == "AA" else _rules_of(ack),
             correlation,
         )
         return ack
@@ -168,7 +171,9 @@ class Intake:
         """The AE of a frame that passed the size limit; `head` is its beginning. None when MSH is
         unreadable.
         """
-        return self._to_head(head, "AE", "EXC-TOO-LONG", limit=self._settings.listener.max_message_bytes)
+        return self._to_head(
+            head, "AE", "EXC-TOO-LONG", limit=megabytes(self._settings.listener.max_message_bytes)
+        )
 
     def no_room(self, head: bytes) -> bytes | None:
         """The AR of a frame that the memory budget has no room for, as `too_long`."""
@@ -290,6 +295,8 @@ class Intake:
             # another message with the same document was accepted in the meantime
             return "AE", list(verdict.findings), None
         self._telemetry.tolerated(_sender(message), findings)
+        if findings:
+            self._tolerated[correlation] = ",".join(dict.fromkeys(f.rule for f in findings))
         reached("accepted")
         self._overloads.backlog.add(sum(map(len, acceptance.deliveries.values())))
         self._wake(verdict.destinations)

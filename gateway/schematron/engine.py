@@ -33,8 +33,8 @@ PROFILES = {
     Family.ANS: "schematrons/profils/CI-SIS_Modeles_ANS.sch",
 }
 """The families that are one file."""
-QUOTED = 5
-"""Failed assertions that a report carries; the rest is a number."""
+QUOTED = 200
+"""Failed assertions of a family that a report carries; the rest is a number."""
 _STEP = re.compile(r"Q\{[^}]*\}")
 _ALONE = re.compile(r"\[1\]")
 _BARE = re.compile(r"^@|\[\d+\]$")
@@ -136,7 +136,7 @@ class Engine:
     def _report(self, family: Family, name: str, sheet: Sheet, output: str, note: str) -> FamilyReport:
         """The lines that a style sheet wrote, counted."""
         failed = remarks = 0
-        first: list[Assertion] = []
+        assertions: list[Assertion] = []
         broken: set[str] = set()
         for line in output.splitlines():
             number, _, rest = line.partition("\t")
@@ -148,13 +148,13 @@ class Engine:
                 remarks += 1
                 continue
             failed += 1
-            if len(first) < QUOTED:
-                first.append(Assertion(check.text, self._path(rest), check.identifier or check.pattern))
+            if len(assertions) < QUOTED:
+                assertions.append(Assertion(check.text, self._path(rest), check.identifier or check.pattern))
         if broken:
             codes = ", ".join(sorted(broken)[:3])
             known = next((text for code, text in _BROKEN.items() if code in broken), None)
             note = known or f"une règle n'a pas pu être évaluée ({codes})"
-        return FamilyReport(family, not broken, failed, remarks, tuple(first), name, note)
+        return FamilyReport(family, not broken, failed, remarks, tuple(assertions), name, note)
 
     def _path(self, path: str) -> str:
         """`ClinicalDocument/author[2]/time` from Saxon's `/Q{urn:hl7-org:v3}ClinicalDocument[1]/…`; names that the

@@ -331,5 +331,5 @@ class SchematronPool:
 
 
 def _family(row: dict[str, Any]) -> FamilyReport:
-    first = tuple(Assertion(**a) for a in row.pop("first"))
-    return FamilyReport(**{**row, "family": Family(row["family"]), "first": first})
+    assertions = tuple(Assertion(**a) for a in row.pop("assertions"))
+    return FamilyReport(**{**row, "family": Family(row["family"]), "assertions": assertions})

@@ -1,6 +1,6 @@
-"""`segur-gateway validate FILE`: the report of a file on standard output; nothing is sent.
+"""`segur-gateway validate FILE [FILE…]`: the report of each file on standard output; nothing is sent.
 
-Exit status: 0 accepted (tolerances included), 1 refused, 2 wrong use, wrong settings or a file that cannot be read.
+Exit status: 0 accepted (tolerances included), 1 one refused, 2 wrong use, wrong settings or a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 from gateway.cda.package.reports import Family
 from gateway.errors import ConfigurationFault
@@ -22,24 +24,28 @@ from gateway.plugins import find_connectors, make_rulebook
 from gateway.schematron.engine import available
 from gateway.settings import Settings, load_settings
 from gateway.validation.overrides import Options
-from gateway.validation.report import Report
+from gateway.validation.report import VERDICTS, Report, Verdict
 from gateway.validation.validator import Validator
 from gateway.validation.words import as_text
 
 
 def run(args: argparse.Namespace) -> int:
     """The whole command. Raises `ConfigurationFault` for what is not about the content of the file."""
-    name = None if args.file == "-" else args.file
-    try:
-        content = sys.stdin.buffer.read() if name is None else Path(name).read_bytes()
-    except OSError as e:
-        raise ConfigurationFault(f"{args.file}: {e.strerror or 'cannot be read'}") from e
-    options = Options(Action(args.action) if args.action else None, args.destinations, args.processing)
-    report = asyncio.run(_validate(content, options, name, args))
+    if args.files.count("-") > 1:
+        raise ConfigurationFault("standard input (-) can be read once only")
+    for name in args.files:
+        # all are looked at before the first is judged: a wrong name is no half report
+        if name != "-":
+            _open(name).close()
+    write = Report.as_json if args.format == "json" else as_text
+    reports = asyncio.run(_validate(args, write))
+    verdict = max((verdict for verdict, _ in reports), key=VERDICTS.index)
+    bodies = [body for _, body in reports]
     if args.format == "json":
-        text = json.dumps(report.as_json(), ensure_ascii=False, indent=2) + "\n"
+        body = bodies[0] if len(bodies) == 1 else {"verdict": verdict, "files": bodies}
+        text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
     else:
-        text = as_text(report)
+        text = "\n".join(bodies)
     try:
         # UTF-8 whatever the locale: JSON is read by programs
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
@@ -47,14 +53,30 @@ def run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         # nobody reads (`| head`): the exit status still says the verdict
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1 if report.verdict == "reject" else 0
+    return 1 if verdict == "reject" else 0
+
+
+def _open(name: str) -> IO[bytes]:
+    try:
+        return Path(name).open("rb")
+    except OSError as e:
+        raise ConfigurationFault(f"{name}: {e.strerror or 'cannot be read'}") from e
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    with _open(name) as file:
+        return file.read()
 
 
 PATIENCE = 120.0
 """Seconds that the schematrons of a file may take."""
 
 
-async def _validate(content: bytes, options: Options, name: str | None, args: argparse.Namespace) -> Report:
+async def _validate(args: argparse.Namespace, write: Callable[[Report], Any]) -> list[tuple[Verdict, Any]]:
+    """(verdict, report as `write` gives it) of each file, in order; one file at a time is in memory."""
+    options = Options(Action(args.action) if args.action else None, args.destinations, args.processing)
     settings, base_dir = load_settings(args.config)
     if args.conformance is not None:
         settings = settings.model_copy(update={"conformance": args.conformance})
@@ -73,8 +95,11 @@ async def _validate(content: bytes, options: Options, name: str | None, args: ar
             connectors or None,
             deadline=settings.ack.deadline,
         )
-        report = await validator.validate(content, options, name)
-        return replace(report, notes=(*report.notes, *notes))
+        reports = []
+        for name in args.files:
+            report = await validator.validate(_read(name), options, None if name == "-" else name)
+            reports.append((report.verdict, write(replace(report, notes=(*report.notes, *notes)))))
+        return reports
 
 
 def _with_package(settings: Settings, package: Path | None) -> tuple[Settings, list[str]]:
@@ -89,5 +114,8 @@ def _with_package(settings: Settings, package: Path | None) -> tuple[Settings, l
         if not settings.cda.schematron and available():
             changes["schematron"] = tuple(family.value for family in Family)
         elif not settings.cda.schematron:
-            notes.append("saxonche n’est pas installé : les schematrons ne sont pas exécutés.")
+            notes.append(
+                "saxonche n’est pas installé : les schematrons ne sont pas exécutés. Pour les exécuter :"
+                ' pip install "segur-gateway[schematron]"'
+            )
     return settings.model_copy(update={"cda": settings.cda.model_copy(update=changes)}), notes

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from gateway.cda.document import Document
 from gateway.cda.package.reports import DocumentReport, FamilyReport
-from gateway.errors import Finding, Severity
+from gateway.errors import Finding, Place, Severity
 from gateway.exchange.checking import Layer
 from gateway.hl7.transmission import Action
 from gateway.validation.source import Kind
 
 Verdict = Literal["accept", "warn", "reject"]
-_VERDICTS: tuple[Verdict, ...] = ("accept", "warn", "reject")
+VERDICTS: tuple[Verdict, ...] = ("accept", "warn", "reject")
+"""From the best to the worst."""
 _CODES = ("AA", "AR", "AE")
 _WORST = (
     Layer.NOT_APPLICABLE,
@@ -51,7 +52,7 @@ class Unit:
     control_id: str = ""
     action: Action | None = None
     destinations: Sequence[str] | None = None
-    """None: not said (a document without `--destinations`): rules on destinations were not judged."""
+    """None: not said (a document alone, without that option): rules on destinations were not judged."""
     processing: str | None = None
     documents: Sequence[Document] = ()
     places: Mapping[int, str] = field(default_factory=dict)
@@ -59,6 +60,8 @@ class Unit:
     notes: Sequence[str] = ()
     schematron: Sequence[DocumentReport] = ()
     """What each family of official schematrons gave, one report per document that was given to them."""
+    schematron_places: Sequence[Place | None] = ()
+    """Where those documents stand in the message: the place of the findings on each; empty for a document alone."""
 
     @property
     def verdict(self) -> Verdict:
@@ -85,7 +88,7 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst of all messages."""
-        return max((u.verdict for u in self.units), key=_VERDICTS.index)
+        return max((u.verdict for u in self.units), key=VERDICTS.index)
 
     @property
     def code(self) -> str:
@@ -167,7 +170,11 @@ def _family(family: FamilyReport) -> dict[str, Any]:
         "schema": family.schema or None,
         "failed": family.failed,
         "remarks": family.remarks,
-        "first": [{"text": a.text, "path": a.path, "id": a.identifier or None} for a in family.first],
+        "assertions": [
+            {"text": a.text, "id": a.identifier or None, "path": a.path, "line": a.line}
+            for a in family.assertions
+        ],
+        "cut": family.failed > len(family.assertions),
         "reason": family.reason or None,
     }
 

@@ -19,25 +19,27 @@ from datetime import UTC, datetime
 from connectors.port import Accepted, Connector, Preparation, Refused
 from gateway.cda.check import document_place
 from gateway.cda.document import Document
+from gateway.cda.package.reports import DocumentReport
 from gateway.errors import Finding, JournalUnavailable, MessageUnreadable, Place, rejected
-from gateway.exchange.checking import LAYERS, Checker, Layer, in_thread_if_big, verdict_of
+from gateway.exchange.checking import LAYERS, Checked, Checker, Layer, in_thread_if_big, verdict_of
 from gateway.exchange.gather import gather, wanted
 from gateway.hl7.message import Message
 from gateway.hl7.transmission import Action, Transmission
-from gateway.rules import Findings
+from gateway.rules import Findings, megabytes
+from gateway.validation.lines import with_lines
 from gateway.validation.overrides import DESTINATIONS, Options, apply
 from gateway.validation.report import Report, Unit
 from gateway.validation.source import MAX_MESSAGES, Kind, Source, read_source
 
 Versions = Callable[[Transmission, Sequence[Document]], Awaitable[Sequence[Finding]]]
-NO_DESTINATION = (
-    "Aucune destination demandée (--destinations) : les règles propres à une destination ne sont pas jugées."
-)
-NO_PROCESSING = (
-    "Aucun environnement demandé (--processing) : les règles propres à la production ne sont pas jugées."
-)
+NO_DESTINATION = "Aucune destination demandée : les règles propres à une destination ne sont pas jugées."
+NO_PROCESSING = "Aucun environnement demandé : les règles propres à la production ne sont pas jugées."
 REPLACES = (
-    "Le document annonce qu’il en remplace un autre : l’action « replace » le juge comme un remplacement."
+    "Le document annonce qu’il en remplace un autre : l’action « replace » (remplacement) le juge comme tel."
+)
+CONTROL_ID = (
+    "Le MSH-10 n’est pas comparé à ceux qui ont déjà été reçus. À l’envoi, un MSH-10 déjà reçu avec un autre contenu"
+    " serait refusé ; avec le même contenu, la réponse déjà faite serait rendue."
 )
 
 
@@ -84,7 +86,7 @@ class Validator:
             return await self._document(payload, options)
         size = len(payload)
         if size > self.max_message_bytes:
-            return self._refused(payload, "EXC-TOO-LONG", None, limit=self.max_message_bytes)
+            return self._refused(payload, "EXC-TOO-LONG", None, limit=megabytes(self.max_message_bytes))
         try:
             message = await in_thread_if_big(size, Message.parse, payload)
         except MessageUnreadable:
@@ -122,9 +124,23 @@ class Validator:
             processing=_shown(message.processing_id),
             documents=documents,
             places=places,
-            notes=notes,
-            schematron=checked.schematron,
+            notes=notes if self._versions is None else (*notes, CONTROL_ID),
+            schematron=await self._placed(checked, documents),
+            schematron_places=[given.place for given in (checked.cda.inputs if checked.cda else ())],
         )
+
+    async def _placed(self, checked: Checked, documents: Sequence[Document]) -> list[DocumentReport]:
+        """The schematrons' reports with the lines of their assertions."""
+        by_key = {d.sha256: d for d in documents}
+        placed = []
+        for given, report in zip(checked.cda.inputs if checked.cda else (), checked.schematron, strict=False):
+            document = by_key.get(given.key)
+            if document is not None:
+                report = await in_thread_if_big(
+                    len(document.content), with_lines, report, document, self.checker.book
+                )
+            placed.append(report)
+        return placed
 
     async def _ask(
         self,
@@ -214,7 +230,7 @@ class Validator:
             processing=options.processing,
             documents=documents,
             notes=notes,
-            schematron=checked.schematron,
+            schematron=await self._placed(checked, documents),
         )
 
     def _refused(self, payload: bytes, rule: str, place: Place | None, **words: object) -> Unit:

@@ -6,11 +6,13 @@ Guarantee: no word of approval for a layer that did not run. No value of the mes
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from gateway.cda.package.reports import NAMES
+from gateway.cda.package.reports import NAMES, Assertion
 from gateway.errors import Finding, Place, Severity
 from gateway.exchange.checking import Layer
 from gateway.hl7.transmission import Action
+from gateway.rules import megabytes
 from gateway.validation.report import Report, Unit
 from gateway.validation.source import Kind
 
@@ -103,7 +105,37 @@ def families(unit: Unit) -> list[str]:
             else:
                 said = "aucun écart"
             lines.append(f"{which}{NAMES[one.family]} : {said}{f' ({one.schema})' if one.schema else ''}")
+            if one.failed > len(one.assertions) > 0:
+                lines[-1] += f" ; les {len(one.assertions)} premiers sont montrés"
     return lines
+
+
+def assertions(unit: Unit) -> list[Finding]:
+    """Each failed assertion as a finding of its own, for people: the sentences of the ACK quote the first ones only.
+
+    The severity is that of the family's finding; a family whose rule is off has none, and is left out.
+    """
+    spoken = {(f.rule, f.place): f for f in unit.findings}
+    places = list(unit.schematron_places) or [None] * len(unit.schematron)
+    found = []
+    for place, report in zip(places, unit.schematron, strict=True):
+        for one in report.families:
+            family = spoken.get((one.family.rule, place))
+            if family is not None:
+                found += [
+                    replace(family, text=f"{NAMES[one.family]} : {_sentence(a)}", path=a.path, line=a.line)
+                    for a in one.assertions
+                ]
+    return found
+
+
+def _sentence(assertion: Assertion) -> str:
+    return f"{assertion.text} ({assertion.identifier})" if assertion.identifier else assertion.text
+
+
+def size(octets: int) -> str:
+    """`2,3 Mo`, `12 ko`."""
+    return f"{megabytes(octets)} Mo" if octets >= 100_000 else f"{max(1, octets // 1000)} ko"
 
 
 def subject(unit: Unit) -> str:
@@ -147,7 +179,7 @@ def _unit(unit: Unit) -> Iterator[str]:
     for document in unit.documents:
         place = unit.places.get(document.part)
         body = BODIES.get(document.header.body.kind, document.header.body.kind)
-        yield f"Document{f' en {place}' if place else ''} : {body}, {len(document.content)} octets"
+        yield f"Document{f' en {place}' if place else ''} : {body}, {size(len(document.content))}"
     yield from _checks(unit)
     for note in unit.notes:
         yield f"Remarque : {note}"
@@ -155,6 +187,7 @@ def _unit(unit: Unit) -> Iterator[str]:
     tolerated = [f for f in unit.findings if f.severity is Severity.WARN]
     yield from _findings("Erreurs", errors)
     yield from _findings("Tolérances", tolerated)
+    yield from _findings("Écarts des schematrons", assertions(unit))
 
 
 def _checks(unit: Unit) -> Iterable[str]:

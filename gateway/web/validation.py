@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -28,16 +29,18 @@ from starlette.requests import ClientDisconnect
 from gateway import __version__
 from gateway.errors import Overload, Severity
 from gateway.hl7.transmission import Action
-from gateway.rules import Preset
+from gateway.rules import Preset, megabytes
 from gateway.validation import words
 from gateway.validation.marked import blocks
 from gateway.validation.overrides import DESTINATIONS, Options
-from gateway.validation.report import Report
+from gateway.validation.report import Report, Unit
 from gateway.validation.source import pasted
 from gateway.validation.validator import Validator
 
 AT_ONCE = 2
 """Validations under way: each may hold a document of the largest size."""
+RETRY = {"Retry-After": "5"}
+"""Seconds, to a program that came when there was no place."""
 BODY_SECONDS = 120.0
 """A body must have come by then."""
 FORM_BYTES = 20_000
@@ -46,13 +49,22 @@ CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-_TOO_LONG = "Le fichier dépasse la taille maximale acceptée ({limit} octets)."
+_TOO_LONG = "Le fichier dépasse la taille maximale acceptée ({limit} Mo)."
 _BUSY = "D’autres validations sont en cours : réessayez dans un instant."
 _NOTHING = "Choisissez un fichier, ou collez un texte."
 _FORM = "Le formulaire reçu est illisible : rechargez la page et recommencez."
 _LATE = "Le fichier n’est pas arrivé à temps : réessayez."
 
 Destinations = Literal["dmp", "mss", "dmp,mss", "mss,dmp"]
+
+
+class Asked(BaseModel):
+    """The query parameters of the API."""
+
+    action: Action | None = None
+    destinations: Destinations | None = None
+    processing: Literal["P", "T", "D"] | None = None
+    conformance: Preset | None = None
 
 
 class ValidationView(Protocol):
@@ -112,6 +124,7 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
     pages.filters |= {
         "couche": words.layer,
         "etat_couche": words.STATES.__getitem__,
+        "mo": megabytes,
         "ou": words.where,
         "codes": words.codes,
     }
@@ -153,28 +166,27 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
             return page(503, problem=_BUSY, chosen=chosen)
 
     @router.post("/api/v1/validate")
-    async def validate(
-        request: Request,
-        action: Annotated[Action | None, Query()] = None,
-        destinations: Annotated[Destinations | None, Query()] = None,
-        processing: Annotated[Literal["P", "T", "D"] | None, Query()] = None,
-        conformance: Annotated[Preset | None, Query()] = None,
-    ) -> dict[str, Any]:
+    async def validate(request: Request, asked: Annotated[Asked, Query()]) -> dict[str, Any]:
         """The report of the body (the bytes of a file) as JSON."""
+        if set(request.query_params) - set(Asked.model_fields):
+            known = ", ".join(Asked.model_fields)
+            raise HTTPException(422, f"Paramètre inconnu (paramètres connus : {known}).")
         limit = gateway.validators[gateway.preset].max_message_bytes
         try:
             with room.place():
                 async with asyncio.timeout(BODY_SECONDS):
                     content = b"".join([chunk async for chunk in _bounded(request, limit)])
-                wanted = None if destinations is None else frozenset(destinations.split(","))
-                validator = gateway.validators[conformance or gateway.preset]
+                wanted = None if asked.destinations is None else frozenset(asked.destinations.split(","))
+                validator = gateway.validators[asked.conformance or gateway.preset]
                 async with gateway.work(len(content)):
-                    report = await validator.validate(content, Options(action, wanted, processing))
+                    report = await validator.validate(
+                        content, Options(asked.action, wanted, asked.processing)
+                    )
                 return report.as_json()
         except Overload:
-            raise HTTPException(503, _BUSY) from None
+            raise HTTPException(503, _BUSY, RETRY) from None
         except _Refused as e:
-            raise HTTPException(e.status, e.sentence) from None
+            raise HTTPException(e.status, e.sentence, RETRY if e.status == 503 else None) from None
         except TimeoutError:
             raise HTTPException(408, _LATE) from None
 
@@ -188,7 +200,7 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit:
-                raise _Refused(413, _TOO_LONG.format(limit=limit))
+                raise _Refused(413, _TOO_LONG.format(limit=megabytes(limit)))
             yield chunk
     except ClientDisconnect:
         raise _Refused(400, _FORM) from None
@@ -258,20 +270,24 @@ def _shown(report: Report, preset: Preset, gateway: ValidationView) -> dict[str,
         "conformance": report.conformance,
         "file": report.file,
         "notes": notes,
-        "units": [
-            {
-                "headline": words.headline(unit),
-                "verdict": unit.verdict,
-                "subject": words.subject(unit),
-                "checks": unit.checks,
-                "families": words.families(unit),
-                "missing": words.not_judged(unit.checks),
-                "notes": unit.notes,
-                "findings": unit.findings,
-                "errors": [i for i, f in enumerate(unit.findings) if f.severity is Severity.REJECT],
-                "tolerated": [i for i, f in enumerate(unit.findings) if f.severity is Severity.WARN],
-                "blocks": blocks(unit),
-            }
-            for unit in report.units
-        ],
+        "units": [_shown_unit(unit) for unit in report.units],
+    }
+
+
+def _shown_unit(unit: Unit) -> dict[str, Any]:
+    """One message or document. Assertions of the schematrons stand beside their lines, after the findings."""
+    findings = [*unit.findings, *words.assertions(unit)]
+    return {
+        "headline": words.headline(unit),
+        "verdict": unit.verdict,
+        "subject": words.subject(unit),
+        "checks": unit.checks,
+        "families": words.families(unit),
+        "missing": words.not_judged(unit.checks),
+        "notes": unit.notes,
+        "findings": findings,
+        "errors": [i for i, f in enumerate(unit.findings) if f.severity is Severity.REJECT],
+        "tolerated": [i for i, f in enumerate(unit.findings) if f.severity is Severity.WARN],
+        "gaps": list(range(len(unit.findings), len(findings))),
+        "blocks": blocks(replace(unit, findings=findings)),
     }

@@ -134,6 +134,25 @@ def test_check_config_says_everything_that_is_wrong(
     assert "connectors.dmp" in said
 
 
+@pytest.mark.parametrize(
+    "more", ["", "[listener]\nport = 'x'\n"], ids=["", "with settings that cannot be read"]
+)
+def test_check_config_hides_no_fault_behind_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str
+) -> None:
+    text = (
+        '[severity]\nNO-SUCH-RULE = "warn"\nNOR-THIS-ONE = "off"\nEXC-TOO-LONG = "warn"\nEXC-INTERNAL = "off"\n'
+        '[cda]\npackage = "not-there"\n[connectors.fax]\n'
+    )
+    assert main(["check-config", "--config", str(write(tmp_path, text + more))]) == 2
+    said = capsys.readouterr().err.splitlines()
+    for words in ("no such rule, NO-SUCH-RULE", "no such rule, NOR-THIS-ONE", "not-there", "connectors.fax"):
+        assert sum(words in line for line in said) == 1, words
+    invariants = [line for line in said if "invariant" in line]
+    assert len(invariants) >= 1 and all(line.startswith("segur-gateway: severity: ") for line in invariants)
+    assert any("listener.port" in line for line in said) == bool(more)
+
+
 def test_check_config_of_good_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--config", str(write(tmp_path, ""))]) == 0
     assert "settings are good" in capsys.readouterr().out
@@ -159,6 +178,36 @@ async def test_send_prints_the_ack_in_words(
 def test_send_of_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", str(tmp_path / "none.er7")]) == 2
     assert "none.er7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n"], ids=["CR", "LF"])
+def test_send_of_several_messages_is_refused_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: bytes
+) -> None:
+    path = tmp_path / "two.er7"
+    path.write_bytes((submit("M1") + submit("M2", 2)).replace(b"\r", end))
+    # nobody listens there: a connection would be status 1
+    assert main(["send", str(path), "--port", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "two.er7: 2 messages" in line
+
+
+def test_simulators_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulator", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {name}" in said for name in ("dmp", "dpi", "mss"))
+    assert main(["simulator"]) == 2
+
+
+@pytest.mark.parametrize("name, port", [("dmp", 8443), ("dpi", 2576), ("mss", 2525)])
+def test_the_help_of_a_simulator_gives_the_defaults(
+    capsys: pytest.CaptureFixture[str], name: str, port: int
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["simulator", name, "--help"])
+    assert end.value.code == 0
+    said = "".join(capsys.readouterr().out.split())
+    assert f"(default:{port})" in said and f"(default:var/simulator-{name})" in said
 
 
 def test_send_to_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

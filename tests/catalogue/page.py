@@ -30,6 +30,11 @@ est comparée. Sauf mention contraire, préréglage `production`. Le document es
 Un message accepté reçoit `AA` sans segment ERR ; les tolérances sont visibles dans le journal et l'API. `AE` : le
 message est à corriger. `AR` : il peut être renvoyé tel quel.
 
+**Envoyer, corriger, renvoyer.** Un message corrigé doit porter un nouvel MSH-10 : le même MSH-10 avec un autre contenu
+est refusé (`EXC-SAME-CONTROL-ID`). Les mêmes octets renvoyés reçoivent la même réponse, et rien n'est fait deux fois.
+Après `AR`, le même message peut être renvoyé avec le même MSH-10. `segur-gateway validate` juge un message sans
+l'envoyer ([validate.md](validate.md)) ; il ne compare pas son MSH-10 à ceux déjà reçus.
+
 Erreur : ERR-2 · ERR-3 (ou ERR-3/ERR-5) · règle (ERR-7). La phrase de chaque règle (ERR-8) est dans
 [rules.md](rules.md).
 """

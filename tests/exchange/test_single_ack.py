@@ -101,6 +101,23 @@ async def test_a_bug_of_a_connector_gives_ar_with_its_correlation_and_the_messag
         assert state["correlation"] in caplog.text
 
 
+async def test_the_log_names_what_was_tolerated_in_an_accepted_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An AA has no ERR: rule ids alone, in the one line of the message."""
+    caplog.set_level("INFO")
+    tolerated = submit("M1").replace(b"\r", b"\n")
+    async with running(tmp_path) as r:
+        # `send` would put its line ends right
+        assert b"MSA|AA|M1" in (await r.gateway.intake.handle(tolerated, "127.0.0.1") or b"")
+        assert (await r.send(submit("M2", 2))).code == "AA"
+        assert (await r.send(build.mdm("T02", b"pas un CDA", control_id="M3"))).code == "AE"
+        assert not r.gateway.intake._tolerated
+    lines = [line for line in caplog.messages if " to message M" in line]
+    assert ["tolerated MSG-LINE-ENDS (" in line for line in lines] == [True, False, False]
+    assert "tolerated - (" in lines[1] and "CDA-NOT-XML (" in lines[2] and ", rules " in lines[2]
+
+
 async def test_a_destination_without_its_connector_is_refused_at_once(tmp_path: Path) -> None:
     async with running(tmp_path, {"dmp": Scripted("dmp"), "mss": Scripted("x"), "dpi": Scripted("dpi")}) as r:
         r.gateway.intake._connectors = {"dmp": r.dmp}  # only the DMP is configured

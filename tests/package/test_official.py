@@ -79,7 +79,7 @@ def test_official_documents(engine: Engine, name: str, content: bytes) -> None:
     failed = {f: r.failed for f, r in reports.items() if r.failed}
     if name.startswith("eDISP-MED"):
         assert failed == {Family.STRUCMIN: 1}
-        assert "qualifiers" in reports[Family.STRUCMIN].first[0].text
+        assert "qualifiers" in reports[Family.STRUCMIN].assertions[0].text
     elif Family.VOLET in reports and reports[Family.VOLET].reason.startswith("version absente"):
         assert set(failed) <= {Family.VOLET}
     else:
@@ -104,7 +104,7 @@ def test_the_payload_never_reaches_saxon() -> None:
 )
 def test_our_fixtures_pass_the_structuration_minimale(engine: Engine, document: bytes) -> None:
     report = run(engine, document)[Family.STRUCMIN]
-    assert (report.ran, report.failed, report.first) == (True, 0, ())
+    assert (report.ran, report.failed, report.assertions) == (True, 0, ())
 
 
 @pytest.mark.parametrize(

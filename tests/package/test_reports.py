@@ -27,7 +27,7 @@ def of(*families: FamilyReport) -> DocumentReport:
 
 def test_failed_assertions_are_one_finding_with_the_first_places() -> None:
     first = tuple(Assertion(f"texte {n}", f"ClinicalDocument/author[{n}]") for n in (1, 2, 3))
-    found, stops = findings_of(of(FamilyReport(Family.IHE, True, failed=7, first=first)), OBX, book())
+    found, stops = findings_of(of(FamilyReport(Family.IHE, True, failed=7, assertions=first)), OBX, book())
     (finding,) = found
     assert (finding.rule, finding.severity, finding.place) == ("CDA-SCH-IHE", Severity.WARN, OBX)
     assert finding.path == "ClinicalDocument/author[1]"
@@ -66,6 +66,6 @@ def test_a_fault_of_the_package_is_no_circumstance() -> None:
 
 
 def test_what_failed_is_told_although_the_run_is_not_whole() -> None:
-    report = of(FamilyReport(Family.MODELS, False, failed=1, first=(Assertion("t", "p"),), reason="r"))
+    report = of(FamilyReport(Family.MODELS, False, failed=1, assertions=(Assertion("t", "p"),), reason="r"))
     found, _ = findings_of(report, OBX, book())
     assert [f.rule for f in found] == ["CDA-SCH-MODELS", "CDA-SCH-NOT-RUN"]

@@ -14,7 +14,7 @@ from gateway.cda.package.volets import Volet, VoletMap
 from tests.package import mini
 
 pytest.importorskip("saxonche")
-from gateway.schematron.engine import Engine
+from gateway.schematron.engine import QUOTED, Engine
 
 SECRET = "DURAND-SECRET"
 
@@ -31,7 +31,7 @@ def run(
 
 
 def texts(report: FamilyReport) -> list[str]:
-    return [a.text for a in report.first]
+    return [a.text for a in report.assertions]
 
 
 def test_a_good_document_passes_all(engine: Engine) -> None:
@@ -51,14 +51,14 @@ def test_asserts_reports_lets_and_places(engine: Engine) -> None:
     report = run(engine, wrong)[Family.STRUCMIN]
     assert (report.ran, report.failed) == (True, 3)
     assert texts(report) == ["realmCode … wrong", "religion: …", "typeCode … of … unknown"]
-    assert {a.path for a in report.first} == {"ClinicalDocument"}
+    assert {a.path for a in report.assertions} == {"ClinicalDocument"}
     assert SECRET not in repr(report)
 
 
 def test_abstract_rules_are_extended_and_the_first_rule_of_a_pattern_wins(engine: Engine) -> None:
     document = mini.document().replace('<languageCode code="fr-FR"/>', '<languageCode nullFlavor="UNK"/>')
     report = run(engine, document)[Family.STRUCMIN]
-    assert [(a.text, a.identifier, a.path) for a in report.first] == [
+    assert [(a.text, a.identifier, a.path) for a in report.assertions] == [
         ("code absent", "cs-1", "ClinicalDocument/languageCode")
     ]
     document = mini.document().replace('code="fr-FR"', 'code="fr-FR" nullFlavor="UNK"')
@@ -70,7 +70,7 @@ def test_a_name_that_the_xsd_do_not_know_is_not_repeated(tmp_path: Path) -> None
     package = Package.open(mini.make(tmp_path, {mini.ANS: mini.schema(body)}))
     document = f'<ClinicalDocument xmlns="urn:hl7-org:v3"><title/><{SECRET}/></ClinicalDocument>'
     (report,) = Engine(package, [Family.ANS]).run(document, 3, [])
-    assert [a.path for a in report.first] == ["ClinicalDocument/title", "ClinicalDocument/(nom inconnu)"]
+    assert [a.path for a in report.assertions] == ["ClinicalDocument/title", "ClinicalDocument/(nom inconnu)"]
 
 
 def test_a_pattern_that_is_not_there_leaves_the_run_incomplete(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_pattern_that_is_not_there_leaves_the_run_incomplete(tmp_path: Path) -
 
 def test_rules_on_attributes(engine: Engine) -> None:
     report = run(engine, mini.document(version="0"))[Family.STRUCMIN]
-    assert [a.path for a in report.first] == ["ClinicalDocument/versionNumber/@value"]
+    assert [a.path for a in report.assertions] == ["ClinicalDocument/versionNumber/@value"]
 
 
 def test_abstract_patterns_parameters_phase_and_letter_case(engine: Engine) -> None:
@@ -278,6 +278,20 @@ def test_no_volet_is_never_another_one() -> None:
     assert chosen(("1.2.250.1.213.1.1.1.7", "2019.01"))[0] is None
     assert chosen(("1.3.6.1.1", "2024.01"))[0] is None  # shared by A and B: it tells neither
     assert chosen(("1.2.250.1.213.1.1.1.7", "2024.01"), ("1.2.250.1.213.1.1.1.8", "2024.01"))[0] is None
+
+
+def test_a_version_that_is_not_there_is_said_with_those_that_are() -> None:
+    _, note = chosen(("1.2.250.1.213.1.1.1.7", "2019.01"), ("1.2.250.1.213.1.1.1.1", "2022.01"))
+    assert note == "version du volet absente du paquet (document : 2019.01 ; paquet : 2023.01, 2024.01)"
+    # what is no version is never repeated
+    _, note = chosen(("1.2.250.1.213.1.1.1.7", SECRET))
+    assert "document : inconnue" in note
+
+
+def test_very_many_failed_assertions_are_counted_and_cut(engine: Engine) -> None:
+    many = '<languageCode nullFlavor="UNK"/>' * (QUOTED + 50)
+    report = run(engine, mini.document(more=many))[Family.STRUCMIN]
+    assert (report.failed, len(report.assertions)) == (QUOTED + 50, QUOTED)
 
 
 def test_a_document_without_version_says_so_in_its_report(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from connectors.dmp import simulator as dmp_simulator
 from fixtures import build
 from gateway.rules import read_rules
+from gateway.settings import Settings
+from gateway.validation import command
 from tests.exchange.harness import cda, submit
 from tests.official import official
 from tests.validation.test_report import SCHEMA
@@ -162,6 +165,63 @@ def test_a_package_without_schematrons_in_the_settings_runs_them_all(document: P
     assert [(f["family"], f["ran"], f["failed"]) for f in body["schematron"][0]] == [("strucmin", True, 0)]
     text = run(document, "--package", official("ans-cda-package")).stdout.decode()
     assert "Structuration minimale : aucun écart" in text
+
+
+def test_several_files_in_one_run(tmp_path: Path, good: Path, document: Path) -> None:
+    bad = tmp_path / "bad.er7"
+    bad.write_bytes(BAD)
+    done = run(good, bad, document, "--format", "json")
+    body = json.loads(done.stdout)
+    assert (done.returncode, list(body), body["verdict"]) == (1, ["verdict", "files"], "reject")
+    assert [(f["file"], f["verdict"]) for f in body["files"]] == [
+        (str(good), "accept"),
+        (str(bad), "reject"),
+        (str(document), "accept"),
+    ]
+    jsonschema.Draft202012Validator(SCHEMA["$defs"]["files"] | {"$defs": SCHEMA["$defs"]}).validate(body)
+    for one in body["files"]:
+        jsonschema.Draft202012Validator(SCHEMA).validate(one)
+    done = run(good, document)
+    text = done.stdout.decode()
+    assert done.returncode == 0
+    assert text.index("good.er7 : ACCEPTÉ") < text.index("document.xml : ACCEPTÉ")
+
+
+@pytest.mark.parametrize("wrong", [("none.er7",), ("-", "-")])
+def test_of_several_files_one_that_cannot_be_read_is_said_before_any_is_judged(
+    good: Path, wrong: tuple[str, ...]
+) -> None:
+    done = run(good, *wrong)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("bad, status", [(False, 0), (True, 1)])
+def test_the_loop_of_the_docs_works_as_it_is_written(
+    tmp_path: Path, good: Path, document: Path, bad: bool, status: int
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "validate.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    good.rename(samples / "good.hl7")
+    document.rename(samples / "document.xml")
+    if bad:
+        (samples / "bad.er7").write_bytes(BAD)
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-eu"], input=loop.encode(), cwd=tmp_path, env=os.environ | {"PATH": path}, timeout=60
+    )
+    assert done.returncode == status
+    names = ["bad.er7.json"] * bad + ["document.xml.json", "good.hl7.json"]
+    assert sorted(p.name for p in (tmp_path / "reports").iterdir()) == names
+    assert all(json.loads(p.read_bytes())["verdict"] for p in (tmp_path / "reports").iterdir())
+
+
+def test_a_package_without_saxonche_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "available", lambda: False)
+    _, (note,) = command._with_package(Settings(), Path("package"))
+    assert 'pip install "segur-gateway[schematron]"' in note
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,7 +373,9 @@ async def of_families(content: bytes, *families: FamilyReport, **severity: Sever
 
 
 RAN = FamilyReport(Family.STRUCMIN, True, schema="x.sch")
-FAILED = FamilyReport(Family.VOLET, True, 2, first=(Assertion("il manque un titre", "ClinicalDocument"),))
+FAILED = FamilyReport(
+    Family.VOLET, True, 2, assertions=(Assertion("il manque un titre", "ClinicalDocument"),)
+)
 MISSING = FamilyReport(Family.IHE, False, reason="le travailleur ne répond pas.", unavailable=True)
 
 
@@ -388,6 +392,44 @@ async def test_each_family_of_schematrons_is_told() -> None:
     assert "Structuration minimale : aucun écart (x.sch)" in text
     assert "volet du document : 2 écarts" in text
     assert "IHE : NON EXÉCUTÉ : le travailleur ne répond pas." in text
+
+
+GAPS = (
+    Assertion("il manque un titre", "ClinicalDocument", "T-1"),
+    Assertion("auteur … inconnu", "ClinicalDocument/author/time/@value"),
+    Assertion("ailleurs", "ClinicalDocument/(nom inconnu)"),
+    Assertion("pas ici", "Autre/chose"),
+)
+
+
+@pytest.mark.parametrize("content", [GOOD, cda()], ids=["message", "document"])
+async def test_every_failed_assertion_has_its_line(content: bytes) -> None:
+    report = await of_families(content, replace(FAILED, failed=7, assertions=GAPS))
+    (family,) = checked(report)["schematron"][0]
+    document = report.units[0].documents[0].content.split(b"\n")
+    first = next(n for n, line in enumerate(document, 1) if b"<ClinicalDocument" in line)
+    author = next(n for n, line in enumerate(document, 1) if b"<author" in line)
+    lines = [a["line"] for a in family["assertions"]]
+    assert lines[0] == lines[2] and lines[0] in (first, first + 1, first + 2) and lines[3] is None
+    assert b"<time" in document[lines[1] - 1] and lines[1] >= author
+    assert (family["failed"], family["cut"]) == (7, True)
+    assert [(a["text"], a["id"]) for a in family["assertions"]][:2] == [
+        ("il manque un titre", "T-1"),
+        ("auteur … inconnu", None),
+    ]
+    text = as_text(report)
+    assert f"ligne {lines[1]}" in text and "les 4 premiers sont montrés" in text
+    assert "Écarts des schematrons (4)" in text
+    # a rule that is off says nothing to people; the JSON has it all
+    silent = await of_families(content, replace(FAILED, assertions=GAPS), CDA_SCH_VOLET=Severity.OFF)
+    assert "Écarts des schematrons (" not in as_text(silent)
+    assert len(checked(silent)["schematron"][0][0]["assertions"]) == 4
+
+
+async def test_a_bare_document_is_not_told_of_a_place_in_a_message() -> None:
+    for content in (b"%PDF-1.7 \n", base64.b64encode(cda()), b"texte"):
+        text = as_text(await validator().validate(content, Options()))
+        assert "OBX" not in text and "--" not in text, text
 
 
 async def test_a_family_that_did_not_run_is_no_pass() -> None:

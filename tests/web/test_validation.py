@@ -17,6 +17,7 @@ import pytest
 from fixtures import build
 from gateway.web import validation
 from tests.exchange.harness import Running, cda, running, submit
+from tests.package import mini
 from tests.validation.test_report import MESSAGES, SCHEMA
 
 WEB: dict[str, Any] = {"web": {"enabled": True, "port": 0}}
@@ -133,6 +134,43 @@ async def test_an_option_that_is_not_offered_is_refused(tmp_path: Path, name: st
             assert answer.status_code == 422
 
 
+async def test_a_parameter_that_does_not_exist_is_refused_and_those_that_do_are_listed(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, **WEB) as r, client(r) as c:
+        answer = await c.post("/api/v1/validate", params={"destination": "dmp"}, content=cda())
+        assert answer.status_code == 422
+        for name in ("action", "destinations", "processing", "conformance"):
+            assert name in answer.json()["detail"]
+
+
+async def test_the_report_says_that_msh_10_is_not_compared(tmp_path: Path) -> None:
+    """A message that was received before is judged as if it came for the first time: no replayed ACK."""
+    async with running(tmp_path, **WEB) as r, client(r) as c:
+        body = (await c.post("/api/v1/validate", content=submit("M1"))).json()
+        assert any("MSH-10" in note for note in body["notes"])
+        body = (await c.post("/api/v1/validate", content=cda())).json()
+        assert not any("MSH-10" in note for note in body["notes"])
+
+
+async def test_failed_assertions_stand_beside_their_lines(tmp_path: Path) -> None:
+    pytest.importorskip("saxonche")
+    wants = mini.schema(
+        '<pattern id="p"><rule context="cda:languageCode"><assert id="A" test="false()">langue refusée</assert></rule>'
+        '<rule context="cda:title"><assert test="false()">titre <value-of select="."/></assert></rule></pattern>'
+    )
+    package = mini.make(tmp_path / "package", {mini.STRUCMIN: wants})
+    layers = {"package": str(package), "schematron": ["strucmin"], "schematron_timeout": 8}
+    async with running(tmp_path / "r", **WEB, cda=layers) as r:
+        page = (await post(r, cda(title="SECRET"))).text
+    source = page[page.index('<ol class="source"') :]
+    beside = [plain(line) for line in source.split('<li class="line')]
+    assert any("<languageCode" in line and "langue refusée (A)" in line for line in beside)
+    assert any("<title" in line and "titre … (p)" in line for line in beside)
+    summary = plain(page[: page.index('<ol class="source"')])
+    assert "Écarts des schematrons (2)" in summary and "SECRET" not in summary
+
+
 async def test_several_messages_have_a_report_each(tmp_path: Path) -> None:
     async with running(tmp_path, **WEB) as r:
         page = (await post(r, submit("M1") + MESSAGES["type"])).text
@@ -178,7 +216,7 @@ async def test_a_body_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
         assert (await c.post("/api/v1/validate", content=pieces())).status_code == 413
         answer = await post(r, b"x" * 30_000)
-        assert answer.status_code == 413 and "5000 octets" in answer.text
+        assert answer.status_code == 413 and "0,005 Mo" in answer.text
         # the form itself does not count
         assert (await post(r, b"x" * 5000)).status_code == 200
 
@@ -211,7 +249,8 @@ async def test_few_validations_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
         first = asyncio.create_task(c.post("/api/v1/validate", content=slow()))
         # the server has the first request's head long before the test asks again
         await asyncio.sleep(0.5)
-        assert (await c.post("/api/v1/validate", content=b"")).status_code == 503
+        full = await c.post("/api/v1/validate", content=b"")
+        assert (full.status_code, full.headers["retry-after"]) == (503, "5")
         assert (await post(r, cda())).status_code == 503
         gate.set()
         assert (await first).status_code == 200
@@ -223,7 +262,8 @@ async def test_a_large_file_waits_for_memory_like_a_message(tmp_path: Path) -> N
     async with running(tmp_path, ack={"deadline": 0.3}, **WEB) as r, client(r) as c:
         working = r.gateway.overloads.budget.working
         assert working.try_take(working.capacity)
-        assert (await c.post("/api/v1/validate", content=large)).status_code == 503
+        full = await c.post("/api/v1/validate", content=large)
+        assert (full.status_code, full.headers["retry-after"]) == (503, "5")
         assert (await post(r, large)).status_code == 503
         assert (await c.post("/api/v1/validate", content=submit("M1"))).status_code == 200
         working.give(working.capacity)

@@ -15,6 +15,7 @@ from typing import Any
 from connectors.dmp.simulator.events import Event
 from connectors.dmp.simulator.faults import Fault, read_plan
 from connectors.dmp.simulator.patients import State, read_patients
+from connectors.dmp.simulator.pki import TEST_STRUCTURE
 from connectors.dmp.simulator.registry import StoredEntry
 from connectors.dmp.simulator.server import DmpSimulator
 from connectors.simulator_port import serve
@@ -29,31 +30,42 @@ def create(directory: Path, **options: Any) -> DmpSimulator:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="segur-gateway simulator dmp", description="Simulateur du DMP")
-    parser.add_argument(
-        "--directory", type=Path, default=Path("var/simulator-dmp"), help="PKI de test, documents"
+    parser = argparse.ArgumentParser(
+        prog="segur-gateway simulator dmp",
+        description="Simulated DMP: registry and repository, SOAP over mutual TLS.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8443)
-    parser.add_argument("--control", type=int, metavar="PORT", help="commande HTTP sur la boucle locale")
-    parser.add_argument("--structure", default=None, help="Struct_IdNat des certificats de test (EJ)")
-    parser.add_argument("--entity", action="append", default=[], help="autre structure de cette EJ (EG)")
-    for state, words in (("closed", "fermé"), ("unknown", "inconnu"), ("opposed", "refusé par le patient")):
-        parser.add_argument(
-            f"--{state}", action="append", default=[], help=f"matricule dont le DMP est {words}"
-        )
-    parser.add_argument("--patients", type=Path, metavar="FICHIER", help="états des patients (TOML)")
-    parser.add_argument("--faults", type=Path, metavar="FICHIER", help="plan de pannes (TOML)")
-    parser.add_argument("--events", type=Path, metavar="FICHIER", help="journal des appels (lignes JSON)")
     parser.add_argument(
-        "--schemas", type=Path, metavar="DOSSIER", help="schémas ebRIM et XDS.b (validation XSD)"
+        "--directory", type=Path, default=Path("var/simulator-dmp"), help="test PKI, kept documents"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8443, help="port to listen on")
+    parser.add_argument(
+        "--control",
+        type=int,
+        metavar="PORT",
+        help="port of the HTTP control, on loopback; none when left out",
+    )
+    parser.add_argument(
+        "--structure", default=TEST_STRUCTURE, help="Struct_IdNat of the test certificates (EJ)"
+    )
+    parser.add_argument("--entity", action="append", default=[], help="another structure of this EJ (EG)")
+    for state, words in (("closed", "closed"), ("unknown", "unknown"), ("opposed", "refused by the patient")):
+        parser.add_argument(
+            f"--{state}", action="append", default=[], metavar="MATRICULE", help=f"INS whose DMP is {words}"
+        )
+    parser.add_argument("--patients", type=Path, metavar="FILE", help="states of the patients (TOML)")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="fault plan (TOML)")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="log of the calls (JSON lines)")
+    parser.add_argument(
+        "--schemas", type=Path, metavar="FOLDER", help="ebRIM and XDS.b schemas (XSD validation)"
     )
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="laisser passer les exemples officiels : toute structure, sans EX_2.1-1140, jeux de valeurs ni XSD",
+        help="let the official examples through: any structure, no EX_2.1-1140, value sets nor XSD",
     )
-    parser.add_argument("--keep-files", action="store_true", help="garder aussi les documents en fichiers")
+    parser.add_argument("--keep-files", action="store_true", help="keep the documents as files too")
     return parser
 
 

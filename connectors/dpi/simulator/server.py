@@ -235,10 +235,16 @@ def create(directory: Path, **options: Any) -> DpiSimulator:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run alone until interrupted: `segur-gateway simulator dpi`."""
-    parser = argparse.ArgumentParser(prog="segur-gateway simulator dpi", description="DPI simulé (MLLP)")
-    parser.add_argument("--directory", type=Path, default=Path("var/simulator-dpi"))
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=2576)
+    parser = argparse.ArgumentParser(
+        prog="segur-gateway simulator dpi",
+        description="Simulated DPI: receives ZAM and MDM over MLLP, answers them, keeps them as files.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--directory", type=Path, default=Path("var/simulator-dpi"), help="messages received are kept here"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=2576, help="port to listen on")
     options = vars(parser.parse_args(argv))
 
     directory = options.pop("directory")

@@ -33,29 +33,54 @@ def create(directory: Path, **options: Any) -> OperatorSimulator:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="segur-gateway simulator mss", description=f"{TITLE} (SMTP, IMAP)")
-    parser.add_argument(
-        "--directory", type=Path, default=Path("var/simulator-mss"), help="PKI de test, boîtes, courriels"
+    parser = argparse.ArgumentParser(
+        prog="segur-gateway simulator mss",
+        description="Simulated MSSanté operator: SMTP with DSN, IMAP, readers that answer, faults on order.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=2525, help="SMTP")
-    parser.add_argument("--imap-port", type=int, default=1143)
-    parser.add_argument("--control", type=int, metavar="PORT", help="commande HTTP sur la boucle locale")
-    parser.add_argument("--tls", choices=("none", "starttls", "implicit"), default="none")
-    parser.add_argument("--client-certificate", action="store_true", help="exiger un certificat client")
-    parser.add_argument("--auth", choices=("none", "plain", "login", "external"), default="none")
-    parser.add_argument("--no-dsn", dest="dsn", action="store_false", help="opérateur sans DSN")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("var/simulator-mss"), help="test PKI, mailboxes, mails"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=2525, help="SMTP port")
+    parser.add_argument("--imap-port", type=int, default=1143, help="IMAP port")
+    parser.add_argument(
+        "--control",
+        type=int,
+        metavar="PORT",
+        help="port of the HTTP control, on loopback; none when left out",
+    )
+    parser.add_argument(
+        "--tls", choices=("none", "starttls", "implicit"), default="none", help="how TLS is spoken"
+    )
+    parser.add_argument("--client-certificate", action="store_true", help="want a client certificate")
+    parser.add_argument(
+        "--auth",
+        choices=("none", "plain", "login", "external"),
+        default="none",
+        help="SASL mechanism asked for",
+    )
+    parser.add_argument(
+        "--no-dsn",
+        dest="dsn",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="an operator without DSN",
+    )
     parser.add_argument(
         "--success",
         choices=("delivered", "relayed", "expanded"),
         default="delivered",
-        help="Action des avis de remise",
+        help="Action of the delivery reports",
     )
-    parser.add_argument("--size", type=int, default=40_000_000, metavar="OCTETS", help="SIZE annoncé")
-    parser.add_argument("--mailbox", action="append", default=[], metavar="ADRESSE", help="boîte existante")
-    parser.add_argument("--closed", action="store_true", help="aucune autre boîte que celles nommées")
-    parser.add_argument("--plan", type=Path, metavar="FICHIER", help="pannes et lecteurs (TOML)")
-    parser.add_argument("--events", type=Path, metavar="FICHIER", help="journal (lignes JSON)")
+    parser.add_argument("--size", type=int, default=40_000_000, metavar="BYTES", help="SIZE announced")
+    parser.add_argument(
+        "--mailbox", action="append", default=[], metavar="ADDRESS", help="a mailbox that exists"
+    )
+    parser.add_argument("--closed", action="store_true", help="no other mailbox than those named")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="faults and readers (TOML)")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="log (JSON lines)")
+    parser.set_defaults(dsn=True)
     return parser
 
 

@@ -75,6 +75,8 @@ class Assertion:
     text: str
     path: str
     identifier: str = ""
+    line: int | None = None
+    """In the document as it was sent; None until a report asks for it (`gateway.validation.lines`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class FamilyReport:
     """Failed assertions that count."""
     remarks: int = 0
     """Results with role warning or info."""
-    first: tuple[Assertion, ...] = ()
-    """The first failed assertions."""
+    assertions: tuple[Assertion, ...] = ()
+    """The failed assertions, in the schematron's order; of very many the first ones (`gateway.schematron.engine`)."""
     schema: str = ""
     """The schematron that was used: its file name."""
     reason: str = ""
@@ -133,7 +135,7 @@ def findings_of(report: DocumentReport, place: Place, book: RuleBook) -> tuple[l
     for one in report.families:
         name = NAMES[one.family]
         if one.failed:
-            path = one.first[0].path if one.first else None
+            path = one.assertions[0].path if one.assertions else None
             add(found, one.family.rule, path, count=one.failed, first=_quoted(one))
         if not one.ran:
             stops = one.unavailable and book.severity(one.family.rule) is Severity.REJECT
@@ -153,5 +155,5 @@ def findings_of(report: DocumentReport, place: Place, book: RuleBook) -> tuple[l
 
 def _quoted(report: FamilyReport) -> str:
     """`« text » (path) ; …` of the first failed assertions."""
-    parts = [f"« {a.text} » ({a.path})" for a in report.first[:SHOWN]]
+    parts = [f"« {a.text} » ({a.path})" for a in report.assertions[:SHOWN]]
     return " ; ".join(parts) + (" ; …" if report.failed > len(parts) else "")

@@ -24,6 +24,7 @@ MODELS_ARC = "1.2.250.1.213.1.1.1."
 COMMON = frozenset({"2.16.840.1.113883.2.8.2.1", "1.2.250.1.213.1.1.1.1"})
 """templateId of every French document: they name no volet."""
 _FILE = re.compile(r"^CI-SIS_(?P<name>.+)_(?P<version>\d{4}\.\d{2})\.sch$")
+_VERSION = re.compile(r"\d{4}\.\d{2}")
 _CONTEXT = re.compile(r"(?:^|[/:])ClinicalDocument(?:\[.*\])?$", re.DOTALL)
 _OWN = re.compile(
     r"""^\s*(?:count\(\s*)?(?:\./)?(?:\w+:)?templateId\s*\[\s*@root\s*=\s*["']([0-9.]+)["'](?:\s+and\s+@extension\b[^\]]*)?\]"""
@@ -83,7 +84,13 @@ class VoletMap:
         note = ""
         if not fitting:
             if versions:
-                return Choice(None, "la version du volet n'est pas dans le paquet")
+                # of the document only what has the form of a version is repeated
+                own = {extension for root, extension in templates if root in self.by_root} - {""}
+                said = ", ".join(sorted(v for v in own or versions if _VERSION.fullmatch(v))) or "inconnue"
+                there = ", ".join(sorted({v.version for v in claimed}))
+                return Choice(
+                    None, f"version du volet absente du paquet (document : {said} ; paquet : {there})"
+                )
             newest = max(v.version for v in claimed)
             fitting = sorted(v for v in claimed if v.version == newest)
             note = f"version absente du templateId, contrôlé avec la plus récente ({newest})"
