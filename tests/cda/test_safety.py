@@ -55,10 +55,10 @@ def zipped() -> bytes:
         (b"<html><body/></html>", "CDA-H01", "ClinicalDocument"),
         (b"<!DOCTYPE html><html></html>", "CDA-DOCTYPE", "DOCTYPE"),
         (b"<!DOCTYPE html><html><br></html>", "CDA-DOCTYPE", "DOCTYPE"),
-        (base64.b64encode(N1), "CDA-B64-TWICE", "deux fois"),
-        (base64.b64encode(b"\xef\xbb\xbf" + N1), "CDA-B64-TWICE", "deux fois"),
-        (base64.b64encode(N1[len(DECLARATION) + 1 :]), "CDA-B64-TWICE", "deux fois"),
-        (base64.b64encode(b"\r\n" + N1), "CDA-B64-TWICE", "deux fois"),
+        (base64.b64encode(N1), "CDA-B64-TWICE", "un encodage de trop"),
+        (base64.b64encode(b"\xef\xbb\xbf" + N1), "CDA-B64-TWICE", "un encodage de trop"),
+        (base64.b64encode(N1[len(DECLARATION) + 1 :]), "CDA-B64-TWICE", "un encodage de trop"),
+        (base64.b64encode(b"\r\n" + N1), "CDA-B64-TWICE", "un encodage de trop"),
     ],
     ids=lambda value: value if isinstance(value, str) else "content",  # bytes of archives hold the time
 )
