@@ -80,7 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--closed", action="store_true", help="no other mailbox than those named")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="faults and readers (TOML)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="log (JSON lines)")
-    parser.set_defaults(dsn=True)
     return parser
 
 
@@ -98,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tls=values.tls,
             client_certificate=values.client_certificate,
             auth=values.auth,
-            dsn=values.dsn,
+            dsn=getattr(values, "dsn", True),
             success=values.success,
             size_limit=values.size,
             keep=True,
