@@ -20,7 +20,7 @@ from connectors.dmp.certificates import Credentials, fingerprint, load_credentia
 from connectors.dmp.requests import Request, RequestBuilder
 from connectors.dmp.responses import Answer, ErrorCodes, Failure, load_codes, read_reply
 from connectors.dmp.settings import DmpSettings
-from connectors.dmp.transport import DmpTransport, TransportFailure
+from connectors.dmp.transport import TLS_ALERT, DmpTransport, TransportFailure
 from connectors.port import OutcomeClass
 from gateway.errors import ConfigurationFault, GatewayBug
 
@@ -95,7 +95,8 @@ class Link:
         except TransportFailure as e:
             outcome = e.outcome
             if outcome is OutcomeClass.UNCERTAIN and not writes:
-                outcome = OutcomeClass.TRANSIENT
+                refused = e.code == TLS_ALERT
+                outcome = OutcomeClass.CONFIGURATION if refused else OutcomeClass.TRANSIENT
             return Failure(outcome, e.code, e.label)
         read = partial(
             read_reply, reply, request.message_id, self._codes, writes=writes, expected=request.reply

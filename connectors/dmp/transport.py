@@ -42,6 +42,8 @@ class TransportFailure(EnvironmentFault):
         self.label = label
 
 
+TLS_ALERT = "TLS_ALERT"
+"""Our certificate refused after the handshake (a renegotiation): a person must act, once nothing is in doubt."""
 SLICE = 262_144
 """Bytes given to TLS at a time."""
 
@@ -103,7 +105,14 @@ class DmpTransport:
             raise TransportFailure(
                 OutcomeClass.UNCERTAIN, "TIMEOUT", "Le DMP n'a pas répondu à temps."
             ) from e
-        except httpx.HTTPError as e:
+        except (httpx.HTTPError, OSError) as e:
+            # what TLS says after the handshake comes as it is (`ssl.SSLError`): an alert, or bytes that are no TLS
+            if isinstance(e, ssl.SSLError) and _about_certificate(e):
+                raise TransportFailure(
+                    OutcomeClass.UNCERTAIN,
+                    TLS_ALERT,
+                    "Le DMP refuse notre certificat d'authentification (TLS).",
+                ) from e
             raise TransportFailure(
                 OutcomeClass.UNCERTAIN, "CUT", "La connexion au DMP a été coupée avant la réponse."
             ) from e

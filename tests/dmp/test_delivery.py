@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
+import ssl
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -467,3 +471,28 @@ async def test_the_only_structure_refused_stops_the_destination(
     job = await dpi.job(samples.document())
     assert (await connector.deliver(job)).outcome is OutcomeClass.CONFIGURATION
     assert (await connector.reconcile(job)).outcome is OutcomeClass.CONFIGURATION
+
+
+async def test_what_breaks_tls_after_the_handshake_is_a_cut(pki: Pki, simulator: DmpSimulator) -> None:
+    """Bytes that are no TLS in the middle of a connection: a fault of the other side, not a bug of ours."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.certificate("server"), pki.key("server"))
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        raw, _ = listening.accept()
+        with context.wrap_socket(raw, server_side=True) as secured:
+            secured.recv(65_536)
+            os.write(secured.fileno(), b"HTTP/1.1 200 OK\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while os.read(secured.fileno(), 65_536):
+                    pass
+
+    address = f"https://127.0.0.1:{listening.getsockname()[1]}/services"
+    connector = await connector_for({**simulator.connector_settings(), "base_url": address})
+    job = await Dpi(connector).job(samples.document())
+    serving = asyncio.create_task(asyncio.to_thread(serve))
+    assert told(await connector.deliver(job)) == (OutcomeClass.UNCERTAIN, "CUT")
+    await connector.stop()
+    await serving
+    listening.close()
