@@ -163,9 +163,12 @@ def _media(element: etree._Element, faults: Faults) -> None:
     """B10 and B11: an attached file that nobody could open."""
     value = child(element, "value")
     media = attribute(value, "mediaType").lower()
-    if value is None or attribute(value, "representation") != "B64":
-        return
     copy = media == "application/pdf"
+    if value is None or child(value, "reference") is not None:
+        return
+    # a PDF is base64 whether it says so or not; what else it may be is looked at as a PDF, and is none
+    if attribute(value, "representation") != "B64" and not copy:
+        return
     read = read_payload(_text(value))
     if read.fault or not read.size:
         faults.add("CDA-B10" if copy else "CDA-B11", value)

@@ -151,6 +151,9 @@ def _traits(patient: Patient, header: CdaHeader, findings: Findings) -> None:
     told, found = patient.sex.upper(), header.patient.gender.upper()
     if told in _TOLD and found in _FOUND and _SEXES.get(told, told) != _SEXES.get(found, found):
         findings.add("CDA-M01-SEX", PID_SEX)
+    names = patient.birth_family, patient.birth_given
+    if patient.birth_family and not all(map(plain, names)):
+        findings.add("CDA-M01-NO-NAME", PID_NAME)
     told, found = plain(patient.birth_family), plain(header.patient.birth_family)
     if told and found and told != found:
         findings.add("CDA-M01-FAMILY", PID_NAME)

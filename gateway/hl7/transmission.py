@@ -17,7 +17,7 @@ INS_NIA = "1.2.250.1.213.1.4.9"
 INS_TEST = "1.2.250.1.213.1.4.10"
 INS_DEMO = "1.2.250.1.213.1.4.11"
 INS_OIDS = frozenset({INS_NIR, INS_NIA, INS_TEST, INS_DEMO})
-PATIENT_DOMAIN = "@patient.mssante.fr"
+PATIENT_DOMAIN = "patient.mssante.fr"
 
 
 class Action(StrEnum):
@@ -123,7 +123,8 @@ class Party:
     @property
     def is_patient(self) -> bool:
         """True when the address is in the patients' domain (Mon espace santé)."""
-        return (self.address or "").lower().endswith(PATIENT_DOMAIN)
+        domain = (self.address or "").lower().rpartition("@")[2]
+        return domain == PATIENT_DOMAIN or domain.endswith("." + PATIENT_DOMAIN)
 
 
 @dataclass(frozen=True, slots=True)

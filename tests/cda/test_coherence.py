@@ -65,6 +65,12 @@ def test_a_differing_given_name_is_a_warning() -> None:
     ]
 
 
+@pytest.mark.parametrize("change", [{"birth_given": ""}, {"birth_family": "-"}])
+def test_a_name_that_compares_with_nothing_is_told(change: dict[str, str]) -> None:
+    told = replace(PATIENT, **change)
+    assert rules(passed(mdm("T02", cda_n1(), patient=told))[1].findings) == ["CDA-M01-NO-NAME"]
+
+
 @pytest.mark.parametrize("family", ["test durand", "Tést-Dùrand", "TEST DURAND"])
 def test_accents_case_and_hyphens_are_not_a_difference(family: str) -> None:
     assert against(replace(PATIENT, birth_family=family)) == []

@@ -174,7 +174,6 @@ TOLERATED = frozenset(
         "CDA-B01-OLD",
         "CDA-B02",
         "CDA-B03-PADDING",
-        "CDA-B04-EMPTY",
         "CDA-B05",
         "CDA-B06",
         "CDA-B10-EMPTY",
@@ -220,6 +219,13 @@ def test_one_fault_is_one_finding_in_production(rule: str) -> None:
 def test_interop_tolerates_form_and_keeps_safety(rule: str) -> None:
     (finding,) = checked(BROKEN[rule], "interop")
     assert finding.rejects is (rule in ALWAYS)
+
+
+def test_a_pdf_copy_is_looked_at_whether_it_says_base64_or_not() -> None:
+    """B10: an attribute left out must not hide a copy that nobody can open."""
+    for payload, told in ((b"not a PDF", True), (pdf(), False)):
+        document = cda_n3(pdf_copy=payload).replace(b' representation="B64">', b">")
+        assert ("CDA-B10" in rules(checked(document))) is told
 
 
 def test_h06_a_model_is_named() -> None:

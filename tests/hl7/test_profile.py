@@ -44,6 +44,8 @@ def b64(content: bytes) -> str:
 
 PATIENT_ADDRESS = "PRT^3^15^1^4"
 HOLLOW = "1^^^X&1.2.3&ISO^PI"
+MANY = "\r".join(m.copy(MDM, "PRT", 2).replace("dr.martin@", f"dr.{n}@") for n in range(100))
+"""With the recipients of the message: more than 100."""
 LATIN = MDM.replace(b"UNICODE UTF-8", b"8859/15").decode().encode("iso8859-15")
 
 CASES = [
@@ -91,11 +93,11 @@ CASES = [
     # --- PID, PV1
     *(case("PID-REQUIRED", f"PID^1^{n}", put(MDM, f"PID^1^{n}", ""), R, R) for n in (3, 5, 7, 8)),
     case("PID-REQUIRED", "PID^1^7", put(MDM, "PID^1^7", '""'), R, R),
-    case("PID-REPETITIONS", "PID^1^3^51", put(MDM, "PID^1^3^60", HOLLOW), R, R, "PID3-INCOMPLETE"),
+    case("PID-REPETITIONS", "PID^1^3^51", put(MDM, "PID^1^3^60", HOLLOW), R, R, "FIELD-EMPTY-REPETITION"),
     case("PID-REPETITIONS", "PID^1^5^51", put(MDM, "PID^1^5^60", "X^Y"), R, R),
     case("PID3-INCOMPLETE", "PID^1^3^2^1", put(MDM, "PID^1^3^2^1", ""), R, W),
     case("PID3-INCOMPLETE", "PID^1^3^2^4", put(MDM, "PID^1^3^2^4", ""), R, W),
-    case("PID3-INCOMPLETE", "PID^1^3^2", put(put(MDM, "PID^1^3^3", HOLLOW), "PID^1^3^2", ""), R, W),
+    case("FIELD-EMPTY-REPETITION", "PID^1^3^2", put(put(MDM, "PID^1^3^3", HOLLOW), "PID^1^3^2", ""), W, W),
     case("PID3-AUTHORITY", "PID^1^3^2^4^2", put(MDM, "PID^1^3^2^4", "HOPITAL&990000019&ISO"), R, W),
     case("PID3-AUTHORITY", "PID^1^3^2^4^2", put(MDM, "PID^1^3^2^4", "HOPITAL&&ISO"), R, W),
     case("PID3-AUTHORITY", "PID^1^3^2^4^2", put(MDM, "PID^1^3^2^4", "HOPITAL&9900000190&M"), R, W),
@@ -179,6 +181,7 @@ CASES = [
     case("SB-REPEATED", "PRT^2", add(MDM, "PRT", m.copy(MDM, "PRT").replace("Claude", "Autre")), R, W),
     case("RCT-ADDRESS", "PRT^2^15", put(MDM, "PRT^2^15", ""), R, R),
     case("RCT-ADDRESS", "PRT^2^15^1^4", put(MDM, "PRT^2^15^1^4", ""), R, R),
+    case("RCT-TOO-MANY", "PRT^102", add(MDM, "PRT", MANY, 3), R, R),
     case("RCT-REPEATED", "PRT^4^15^1^4", add(MDM, "PRT", m.copy(MDM, "PRT", 2), 3), W, W),
     case(
         "RCT-UNUSED",

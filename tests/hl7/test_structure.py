@@ -96,6 +96,17 @@ def test_z_and_unknown_segments_are_ignored_with_a_warning() -> None:
     assert len(reading.transmission.recipients) == 2
 
 
+@pytest.mark.parametrize("after", ["PID", "PV1"])
+def test_a_note_on_the_patient_or_the_visit_is_ignored(after: str) -> None:
+    """HL7 2.5 has it in ORU_R01, the profile does not: it is told once and moves nothing."""
+    for raw in (m.add(m.MDM, after, "NTE|1||note"), m.add(m.ORU, after, "NTE|1||note")):
+        assert m.found(m.read(raw)) == {("SEG-IGNORED", "NTE^1")}
+
+
+def test_a_note_elsewhere_is_told_once() -> None:
+    assert m.found(m.read(m.add(m.MDM, "ORC", "NTE|1||note"))) == {("SEG-ORDER", "NTE^1")}
+
+
 def test_a_stray_line_rejects_and_its_bytes_are_nowhere() -> None:
     reading = m.read(m.add(m.MDM, "PID", "DURAND^CAMILLE"))
     assert m.found(reading) == {("MSG-STRAY-LINE", "PID^1")}

@@ -224,9 +224,13 @@ class Profile:
         place = _place(plan, check, segment, rep)
         empty = plan.limit > 1 and not _repetition_holds(segment, plan.number, rep, message)
         if empty:
-            place = segment.place(plan.number, rep)
+            # it says nothing, and another one does (the field is there): nothing is lost with it
+            findings.add(
+                "FIELD-EMPTY-REPETITION", segment.place(plan.number, rep), field=check.words["field"]
+            )
+            return True
         findings.add(check.absent, place, **words, **check.words)
-        return empty
+        return False
 
 
 def _place(plan: _Field, check: _Check, segment: Segment, rep: int, sub: int | None = None) -> Any:

@@ -58,6 +58,10 @@ def read_parties(
     return Parties(reader.sender, tuple(reader.recipients), tuple(reader.reply_to.values()))
 
 
+MAX_RECIPIENTS = 100
+"""Mailboxes of one message: each is a mail that is prepared before the ACK."""
+
+
 class _Reader:
     def __init__(
         self,
@@ -165,6 +169,10 @@ class _Reader:
             # After another document the repetition is the way to say "to the same recipient".
             if self._seen[key] == document:
                 self.findings.add("RCT-REPEATED", prt.place(15, address_repetition(prt), 4))
+            return
+        if len(self.recipients) >= MAX_RECIPIENTS:
+            if not self._refused("RCT-TOO-MANY"):
+                self.findings.add("RCT-TOO-MANY", prt.place(), expected=MAX_RECIPIENTS)
             return
         self._seen[key] = document
         self._check_address(prt, party.address, "RCT")

@@ -76,6 +76,7 @@ ORU = Structure(
     once=frozenset({"MSH", "UAC", "PID", "PV1"}),
 )
 
+_BEFORE_ORDERS = frozenset({"MSH", "SFT", "UAC", "EVN", "PID", "PV1"})
 STRUCTURES = {"MDM": MDM, "ORU": ORU}
 
 
@@ -109,6 +110,11 @@ def check_structure(message: Message, findings: Findings) -> None:
             findings.add("SEG-IGNORED", before)
             continue
         if following not in allowed[state]:
+            if segment.name == "NTE":
+                # a note on the patient or the visit is good HL7, and nothing that is sent; it moves nothing
+                rule = "SEG-IGNORED" if state in _BEFORE_ORDERS else "SEG-ORDER"
+                findings.add(rule, before, segment=segment.name)
+                continue
             findings.add("SEG-ORDER", before, segment=segment.name)
         state = following
 
