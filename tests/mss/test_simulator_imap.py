@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import imaplib
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,56 @@ async def test_sections_and_envelope(tmp_path: Path) -> None:
         await imap(operator, work, DOCTOR)
 
 
+async def test_parts_are_slices_of_the_mail(tmp_path: Path) -> None:
+    """BODYSTRUCTURE and numbered sections: parts as they came, of an enclosed message too (RFC 3501 §6.4.5)."""
+    inner = EmailMessage()
+    inner["Subject"] = "dedans"
+    inner.set_content("texte intérieur")
+    inner.add_attachment(b"zip-bytes", "application", "zip", filename="IHE_XDM.ZIP")
+    outer = EmailMessage()
+    outer["From"], outer["To"], outer["Subject"] = PFI, DOCTOR, "dehors"
+    outer.set_content("texte")
+    outer.add_attachment(b"%PDF-1.4", "application", "pdf", filename="copie d'été.pdf")
+    outer.add_attachment(inner, filename="message_original.eml")
+    raw = outer.as_bytes(policy=policy.SMTP)
+    parsed = message_from_bytes(raw, policy=policy.SMTP)
+    enclosed = parsed.get_payload()[2].get_payload()[0]
+
+    def work(client: imaplib.IMAP4) -> None:
+        client.select(readonly=True)
+
+        def section(name: str) -> bytes:
+            _, data = client.uid("FETCH", "1", f"(BODY.PEEK[{name}])")
+            return data[0][1]
+
+        assert section("1") == b"texte\r\n"
+        assert base64.b64decode(section("2")) == b"%PDF-1.4"
+        assert section("2.MIME").startswith(b"Content-Type: application/pdf")
+        assert section("3") in raw and b"Subject: dedans" in section("3")
+        assert section("3.HEADER.FIELDS (Subject)") == b"Subject: dedans\r\n\r\n"
+        assert section("3.TEXT") in raw
+        assert (
+            base64.b64decode(section("3.2"))
+            == b"zip-bytes"
+            == enclosed.get_payload()[1].get_payload(decode=True)
+        )
+        assert section("4") == b"" == section("2.1")
+        _, data = client.uid("FETCH", "1", "(BODYSTRUCTURE)")
+        told = b"".join(d if isinstance(d, bytes) else b"".join(d) for d in data)
+        for expected in (
+            b'("TEXT" "PLAIN" ("CHARSET" "utf-8")',
+            b'("APPLICATION" "PDF" NIL NIL NIL "BASE64" %d NIL ("ATTACHMENT"' % len(section("2")),
+            b'("MESSAGE" "RFC822"',
+            b'(NIL "dedans" NIL',
+            b'"MIXED" ("BOUNDARY"',
+        ):
+            assert expected in told, told
+
+    async with running(tmp_path) as operator:
+        await send(operator, raw)
+        await imap(operator, work, DOCTOR)
+
+
 async def test_idle_tells_a_new_mail_at_once(tmp_path: Path) -> None:
     """RFC 2177: EXISTS is pushed; what another session does is pushed too."""
     async with running(tmp_path) as operator, ByHand.connected(operator, DOCTOR) as client:
@@ -181,8 +234,9 @@ async def test_external_opens_the_mailbox_that_is_named(tmp_path: Path) -> None:
         "x FETCH",
         "x UID",
         "x UID NOOP",
-        "x FETCH 1 BODYSTRUCTURE",
-        "x FETCH 1 BODY[1.2]",
+        "x FETCH 1 RIEN",
+        "x FETCH 1 BODY[0]",
+        "x FETCH 1 BODY[1.MIME.2]",
         "x FETCH (1) UID",
         "x FETCH 1 ((((((((((((((((((((((((",
         "x SEARCH",

@@ -206,6 +206,11 @@ async def test_the_control(tmp_path: Path) -> None:
             await send(operator)
         await http.post("/up")
         assert (await send(operator)).startswith("250")
+        operator.plan(Fault("bounce", DOCTOR, seconds=0.2))
+        await send(operator)
+        await http.post("/reset")
+        await asyncio.sleep(0.3)
+        assert await received(operator) == []
         await http.post("/reset")
         assert operator.mails == [] and operator.events == []
         assert await received(operator, DOCTOR) == []

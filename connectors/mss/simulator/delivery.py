@@ -77,11 +77,15 @@ class Delivery:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def stop(self) -> None:
-        """Drop what is under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
+    def drop(self) -> None:
+        """Forget the reports and answers under way."""
+        for task in self._tasks:
             task.cancel()
+
+    async def stop(self) -> None:
+        """Forget what is under way, and wait until it ended."""
+        tasks = list(self._tasks)
+        self.drop()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- inside

@@ -1,7 +1,7 @@
 """FETCH: what a client asks of a message, written. Pure.
 
 Guarantee: the bytes of a message are given as they were delivered.
-Fails: `Syntax` for an item that is not known; numbered parts (`BODY[1]`) and BODYSTRUCTURE are not offered.
+Fails: `Syntax` for an item that is not known. A part that is not there is an empty string.
 Source: RFC 3501 §6.4.5, §7.4.2.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email import message_from_bytes, policy
-from email.utils import getaddresses
 
-from connectors.mss.simulator.imap_syntax import Syntax, literal, quoted
+from connectors.mss.simulator.imap_parts import envelope, parse, structure
+from connectors.mss.simulator.imap_syntax import Syntax, literal
 from connectors.mss.simulator.store import Message
 
 _SECTION = re.compile(
@@ -20,17 +19,23 @@ _SECTION = re.compile(
     re.IGNORECASE,
 )
 _FIELDS = re.compile(r"HEADER\.FIELDS(?P<not>\.NOT)? \((?P<names>[^)]*)\)", re.IGNORECASE)
+_NUMBERS = r"[1-9]\d{0,3}(?:\.[1-9]\d{0,3}){0,19}"
+_HEADER_FIELDS = r"HEADER\.FIELDS(?:\.NOT)? \([^)]*\)"
+_KNOWN = re.compile(
+    rf"(?:(?P<part>{_NUMBERS})(?:\.(?P<of>MIME|HEADER|TEXT|{_HEADER_FIELDS}))?|HEADER|TEXT|{_HEADER_FIELDS})?",
+    re.IGNORECASE,
+)
 _MACROS = {
     "ALL": ["FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"],
     "FAST": ["FLAGS", "INTERNALDATE", "RFC822.SIZE"],
-    "FULL": ["FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"],
+    "FULL": ["FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"],
 }
 _OLD = {
     "RFC822": ("BODY[]", True),
     "RFC822.HEADER": ("BODY.PEEK[HEADER]", False),
     "RFC822.TEXT": ("BODY[TEXT]", True),
 }
-_PLAIN = ("FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE")
+_PLAIN = ("FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "BODY")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -69,7 +74,7 @@ def _item(name: str) -> Item:
     if found is None:
         raise Syntax("item not offered")
     section = found["section"]
-    if section.upper() not in ("", "HEADER", "TEXT") and not _FIELDS.fullmatch(section):
+    if not _KNOWN.fullmatch(section):
         raise Syntax("section not offered")
     partial = found["start"] is not None
     label = f"BODY[{section}]" + (f"<{found['start']}>" if partial else "")
@@ -110,7 +115,9 @@ def _value(message: Message, item: Item) -> bytes:
         case "INTERNALDATE":
             d = message.date
             return f'"{d.day:2d}-{_MONTHS[d.month - 1]}-{d.year} {d:%H:%M:%S %z}"'.encode("ascii")
-    return _envelope(message)
+        case "ENVELOPE":
+            return envelope(parse(_split(message)[0]).headers)
+    return structure(parse(message.content))
 
 
 def _split(message: Message) -> tuple[bytes, bytes]:
@@ -122,7 +129,24 @@ def _split(message: Message) -> tuple[bytes, bytes]:
 def _section(message: Message, section: str) -> bytes:
     if not section:
         return message.content
-    head, text = _split(message)
+    found = _KNOWN.fullmatch(section)
+    assert found is not None
+    if found["part"] is None:
+        return _of(*_split(message), section)
+    try:
+        part = parse(message.content).find([int(n) for n in found["part"].split(".")])
+    except LookupError:
+        return b""
+    if found["of"] is None:
+        return part.body
+    if found["of"].upper() == "MIME":
+        return part.head
+    inner = part.enclosed
+    return _of(inner.head, inner.body, found["of"]) if inner is not None else b""
+
+
+def _of(head: bytes, text: bytes, section: str) -> bytes:
+    """HEADER, TEXT or HEADER.FIELDS of a message."""
     upper = section.upper()
     if upper == "TEXT":
         return text
@@ -140,42 +164,3 @@ def _section(message: Message, section: str) -> bytes:
         if chosen:
             lines.append(line)
     return b"".join(lines) + b"\r\n"
-
-
-def _envelope(message: Message) -> bytes:
-    parsed = message_from_bytes(_split(message)[0], policy=policy.compat32)
-
-    def one(name: str) -> bytes:
-        value = parsed.get(name)
-        return b"NIL" if value is None else quoted(" ".join(str(value).split()))
-
-    def people(*names: str) -> bytes:
-        for name in names:
-            found = [
-                b"(%s NIL %s %s)"
-                % (quoted(n) if n else b"NIL", quoted(a.partition("@")[0]), quoted(a.partition("@")[2]))
-                for n, a in getaddresses([str(v) for v in parsed.get_all(name, [])])
-                if a
-            ]
-            if found:
-                return b"(" + b"".join(found) + b")"
-        return b"NIL"
-
-    return (
-        b"("
-        + b" ".join(
-            (
-                one("Date"),
-                one("Subject"),
-                people("From"),
-                people("Sender", "From"),
-                people("Reply-To", "From"),
-                people("To"),
-                people("Cc"),
-                people("Bcc"),
-                one("In-Reply-To"),
-                one("Message-ID"),
-            )
-        )
-        + b")"
-    )

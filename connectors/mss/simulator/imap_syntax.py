@@ -164,7 +164,7 @@ def is_sequence(text: str) -> bool:
 
 def quoted(text: str) -> bytes:
     """A string of a response: quoted, or a literal when it must be."""
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", "replace")
     if text.isascii() and not any(c in text for c in "\r\n\0"):
         return b'"' + data.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     return literal(data)

@@ -119,7 +119,8 @@ class OperatorSimulator:
         self.boxes.folder(address, folder).invalidate()
 
     def reset(self) -> None:
-        """Forget mails, events, faults and readers; mailboxes are emptied."""
+        """Forget mails, events, faults, readers and what is still to come; mailboxes are emptied."""
+        self._delivery.drop()
         for kept in (self.mails, self._plan.faults, self.readers, self._history):
             kept.clear()
         self._log.clear()
@@ -277,11 +278,12 @@ class OperatorSimulator:
     # --- answers
     # ----------------------------------------------------------------------------------------------
 
-    def on_mail(self, sender: str) -> str | None:
+    async def on_mail(self, sender: str) -> str | None:
         """The refusal of MAIL that is planned."""
         fault = self._plan.take(sender, "", ("mail",))
         if fault is None:
             return None
+        await asyncio.sleep(fault.seconds)
         self._event("", sender, fault.reply[:3], fault)
         return fault.reply
 

@@ -56,7 +56,7 @@ class Answers(Protocol):
 
     def login(self, user: str, password: str) -> str | None: ...
 
-    def on_mail(self, sender: str) -> str | None:
+    async def on_mail(self, sender: str) -> str | None:
         """A refusal of MAIL; None to go on."""
         ...
 
@@ -204,7 +204,7 @@ class Handler:
         self, server: DsnSmtp, session: Session, envelope: DsnEnvelope, address: str, options: list[str]
     ) -> str:
         """Ask the plan."""
-        refused = self._answers.on_mail("" if address == "<>" else address)
+        refused = await self._answers.on_mail("" if address == "<>" else address)
         if refused is not None:
             return refused
         envelope.mail_from = address
