@@ -36,7 +36,7 @@ def told(raw: bytes) -> Matched:
 
 
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("envid", [ASKED.envid, ""])
+@pytest.mark.parametrize("envid", [ASKED.envid, ""], ids=["ours", "none"])
 @pytest.mark.parametrize(
     ("action", "status", "reply", "fact", "code"),
     [
