@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import tomllib
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from connectors.dmp.settings import DmpSettings
 from connectors.dpi.settings import DpiSettings
 from connectors.mss.settings import MssSettings
+from gateway.hl7.profile import routing
 from gateway.hl7.profile.fields import Row, profile
 from gateway.rules import CORE_TABLES, Rule, read_rules
 from gateway.settings import Settings
@@ -190,6 +192,20 @@ def codes_of(row: Row) -> str:
     return "<br>".join(f"{t}: {codes}" for t, codes in by_type.items())
 
 
+def routing_lines() -> list[str]:
+    """The MSSanté routing table: a column for each metadata that it rules."""
+    path = Path(routing.__file__).with_name("routing.toml")
+    rows = tomllib.loads(path.read_text(encoding="utf-8"))["row"]
+    codes = [code for code in rows[0] if code != "effect"]
+    words = {"Y": "Y", "N": "N", "NY": "free"}
+    return [
+        "\nWhat may be asked when MSSanté is a destination (`gateway/hl7/profile/routing.toml`): one of these rows,"
+        "\nelse `ROUTE-TABLE`, which names what differs from the nearest row. The DMP alone is not ruled by it.\n",
+        row_of("goes to", *(f"`{code}`" for code in codes)) + "\n" + "|---" * (len(codes) + 1) + "|",
+        *(row_of(row["effect"], *(words[row[code]] for code in codes)) for row in rows),
+    ]
+
+
 def fields_text(rules: Mapping[str, Rule]) -> list[str]:
     """The profile, segment by segment: its fields, then the rules that they raise first."""
     table = profile()
@@ -209,6 +225,8 @@ def fields_text(rules: Mapping[str, Rule]) -> list[str]:
         if segment == "OBX":
             parts.append("\n| metadata, in order | what | usage |\n|---|---|---|")
             parts.extend(row_of(f"`{m.code}`", m.name, m.usage) for m in table.metadata.values())
+        if segment == "destinations":
+            parts.extend(routing_lines())
         ids = [rule for r in rows for rule in r.every_rule]
         new = [rule for rule in dict.fromkeys(ids) if rule not in told]
         told.update(new)

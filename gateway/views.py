@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Text, case, cast
 from sqlmodel import Session, col, func, select
 
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
@@ -37,6 +38,19 @@ def masked(destination: str, recipient: str) -> str:
     if destination == "mss" and "@" in recipient:
         return "…@" + recipient.rsplit("@", 1)[1]
     return recipient
+
+
+_EVENT = case(
+    # only of what goes to the DPI: the plan of a mail is large. Separators in a text are escaped
+    (col(Delivery.destination) != "dpi", None),
+    *(
+        (func.instr(cast(col(Delivery.plan), Text), f"|ZAM^{event}^") > 0, event)
+        for event in ("Z01", "Z02", "Z03")
+    ),
+    else_=None,
+)
+"""The event of a ZAM: Z01 what the DMP answered, Z02 what a recipient's server did, Z03 what a reader did; else null.
+"""
 
 
 def messages_by_control_id(session: Session, control_id: str) -> list[dict[str, Any]]:
@@ -64,7 +78,8 @@ def _describe(session: Session, messages: Sequence[Message]) -> list[dict[str, A
         documents[d.message_id].append(d)
     deliveries: dict[int, list[Any]] = defaultdict(list)
     # the plan holds patient data and is large: only the other columns are read
-    wanted = [c for c in Delivery.__table__.c if c.name != "plan"]  # type: ignore[attr-defined] # a table
+    wanted: list[Any] = [c for c in Delivery.__table__.c if c.name != "plan"]  # type: ignore[attr-defined] # a table
+    wanted.append(_EVENT.label("event"))
     for row in session.execute(
         select(*wanted).where(col(Delivery.message_id).in_(ids)).order_by(col(Delivery.id))
     ).all():
@@ -120,7 +135,9 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
         "id": row.id,
         "destination": row.destination,
         "recipient": masked(row.destination, row.recipient),
-        "action": row.action,
+        # what is told is a message of its own, not the submission of a document
+        "action": "zam" if row.event else row.action,
+        "event": row.event,
         "state": row.state,
         "attempts": row.attempts,
         "due_at": None if row.finished_at else instant(row.due_at),

@@ -21,6 +21,7 @@ STATES = {
     "cancelled": "annulé",
 }
 DESTINATIONS = {"dmp": "DMP", "mss": "MSSanté", "dpi": "Retour au DPI (ZAM)"}
+EVENTS = {"Z01": "DMP", "Z02": "MSSanté", "Z03": "lecture MSSanté"}
 ACKS = {"AA": "accepté", "AE": "refusé (erreur)", "AR": "à renvoyer plus tard"}
 
 
@@ -29,8 +30,10 @@ def state(code: str) -> str:
     return STATES.get(code, code)
 
 
-def destination(code: str) -> str:
-    """A destination in French."""
+def destination(code: str, event: str | None = None) -> str:
+    """A destination in French; of a ZAM, which one: `Retour au DPI (ZAM Z01, DMP)`."""
+    if event in EVENTS:
+        return f"Retour au DPI (ZAM {event}, {EVENTS[event]})"
     return DESTINATIONS.get(code, code)
 
 

@@ -308,10 +308,19 @@ def test_every_rule_of_the_table_has_a_case() -> None:
     assert {r.id for r in m.RULES} == tested | elsewhere
 
 
+CODES = "MASQUE_PS, INVISIBLE_PATIENT, INVISIBLE_REP_LEGAUX, CONNEXION_SECRETE, DESTDMP"
+
+
 def test_no_text_holds_a_value_and_all_fit_err_8() -> None:
     """ERR-8 has 250 characters; a text has holes for field numbers, codes and segment names only."""
     for rule in m.RULES:
-        words = {"field": "12", "code": "INVISIBLE_REP_LEGAUX", "expected": "TEXT", "segment": "OBX"}
+        words = {
+            "field": "12",
+            "code": "INVISIBLE_REP_LEGAUX",
+            "codes": CODES,
+            "expected": "TEXT",
+            "segment": "OBX",
+        }
         assert len(rule.text.format(**words)) <= 250
         assert rule.source
 
@@ -406,6 +415,27 @@ def test_routing_table_of_the_volet(values: str, expected: set[str]) -> None:
         assert m.rejecting(m.read(flag(raw, "ACK_RECEPTION", ack))) == expected
     invariants = {r for r in expected if r != "ROUTE-TABLE"}
     assert m.rejecting(m.read(raw, "interop")) == invariants
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ({"INVISIBLE_REP_LEGAUX": "Y"}, "INVISIBLE_REP_LEGAUX"),
+        ({"DESTMSSANTEPAT": "N"}, "INVISIBLE_PATIENT"),
+        (
+            {"DESTMSSANTEPAT": "N", "INVISIBLE_PATIENT": "Y", "INVISIBLE_REP_LEGAUX": "Y"},
+            "INVISIBLE_REP_LEGAUX",
+        ),
+        ({"DESTMSSANTEPS": "N", "DESTDMP": "Y"}, "DESTDMP"),
+        ({"DESTMSSANTEPS": "N", "CONNEXION_SECRETE": "Y", "DESTDMP": "Y"}, "CONNEXION_SECRETE, DESTDMP"),
+    ],
+)
+def test_the_metadata_that_do_not_fit_the_routing_table_are_named(values: dict[str, str], codes: str) -> None:
+    raw = TO_PATIENT
+    for code, value in values.items():
+        raw = flag(raw, code, value)
+    (finding,) = (f for f in m.read(raw).findings if f.rule == "ROUTE-TABLE")
+    assert finding.text.endswith(f"À revoir : {codes}.")
 
 
 def test_modif_conf_code_is_for_replacements() -> None:

@@ -61,6 +61,22 @@ async def test_message_states_by_control_id(tmp_path: Path) -> None:
         assert (await get(r, "/api/v1/messages/NONE")).status_code == 404
 
 
+async def test_a_zam_is_told_from_the_delivery_of_a_document(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        await r.send(submit("M1"))
+        await r.settled("M1")
+        (message,) = (await get(r, "/api/v1/messages/M1")).json()["messages"]
+        page = (await get(r, "/")).text
+    seen = sorted((d["destination"], d["action"], d["event"]) for d in message["deliveries"])
+    assert set(seen) == {
+        ("dmp", "submit", None),
+        ("mss", "submit", None),
+        ("dpi", "zam", "Z01"),
+        ("dpi", "zam", "Z02"),
+    }
+    assert "Retour au DPI (ZAM Z01, DMP)" in page and "Retour au DPI (ZAM Z02, MSSanté)" in page
+
+
 async def test_metrics_count_messages_latency_deliveries_and_queues(tmp_path: Path) -> None:
     async with running(tmp_path, **WEB) as r:
         await r.send(submit("M1"))

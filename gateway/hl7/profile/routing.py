@@ -20,7 +20,8 @@ from gateway.hl7.transmission import Action, Flags
 from gateway.rules import Findings
 
 Row = dict[str, str]
-_DESTINATIONS = frozenset({"DESTDMP", "DESTMSSANTEPS", "DESTMSSANTEPAT"})
+_MAILED = frozenset({"DESTMSSANTEPS", "DESTMSSANTEPAT"})
+_DESTINATIONS = _MAILED | {"DESTDMP"}
 
 
 @cache
@@ -68,15 +69,29 @@ def check_routing(
     if flags.invisible_patient and flags.dest_mssante_pat:
         findings.add("ROUTE-INVISIBLE-TO-PATIENT", place("DESTMSSANTEPAT"))
         unsafe = True
-    if not unsafe and not any(_matches(row, flags, told) for row in routing_table()):
-        findings.add("ROUTE-TABLE", place("DESTMSSANTEPS" if flags.dest_mssante_ps else "DESTMSSANTEPAT"))
+    wrong = [] if unsafe else _nearest(flags, told, table)
+    if wrong:
+        asking = place("DESTMSSANTEPS" if flags.dest_mssante_ps else "DESTMSSANTEPAT")
+        findings.add("ROUTE-TABLE", asking, codes=", ".join(wrong))
     if flags.dest_mssante_pat and not any(r.is_patient for r in parties.recipients):
         findings.add("ROUTE-NO-PATIENT-ADDRESS", place("DESTMSSANTEPAT"))
     if flags.dest_mssante_ps and all(r.is_patient for r in parties.recipients):
         findings.add("ROUTE-NO-PS-ADDRESS", place("DESTMSSANTEPS"))
 
 
-def _matches(row: Row, flags: Flags, told: set[str]) -> bool:
-    return all(
-        ("Y" if getattr(flags, flag) else "N") in allowed for flag, allowed in row.items() if flag in told
+def _nearest(flags: Flags, told: set[str], table: Profile) -> list[str]:
+    """Codes of the metadata that keep the message from the nearest row; empty when a row allows it.
+
+    The nearest row is one that goes to the same MSSanté recipients, when there is: who is written to is what the
+    sender wants, a masking flag is what it got wrong.
+    """
+    codes = {m.flag: code for code, m in table.metadata.items() if m.flag}
+
+    def differing(row: Row) -> list[str]:
+        given = {flag: "Y" if getattr(flags, flag) else "N" for flag in row if flag in told}
+        return [codes[flag] for flag, value in given.items() if value not in row[flag]]
+
+    return min(
+        (differing(row) for row in routing_table()),
+        key=lambda wrong: (sum(code in _MAILED for code in wrong), len(wrong)),
     )
