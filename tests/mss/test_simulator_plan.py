@@ -143,6 +143,7 @@ async def test_events_tell_everything_and_no_address(tmp_path: Path) -> None:
         "[[fault]]\nkind = 'rcpt'\nrecipent = 'x'",
         "[[fault]]\nkind = 'data'\nwords = \"a\\r\\nb\"",
         "[[fault]]\nkind = 'slow'\nrate = 0",
+        "[[fault]]\nkind = 'mail'\nrecipient = 'x@y.fr'",
         "[[reader]]\nkind = 'error'\nform = 'D'",
         "[[reader]]\nkind = 'displayed'\nhits = 1",
         "[autre]",
@@ -158,6 +159,13 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, text: str) -> None:
         read_plan(path)
     with pytest.raises(ConfigurationFault):
         read_plan(tmp_path / "absent.toml")
+
+
+def test_the_status_of_a_reply() -> None:
+    """The enhanced status is in the words, or made of the code's class."""
+    assert Fault("bounce", code=552).status == "5.2.2"
+    assert Fault("bounce", code=550, words="5.4.4 unable to route").status == "5.4.4"
+    assert Fault("bounce", code=554, words="boite pleine").status == "5.0.0"
 
 
 def test_a_plan_file(tmp_path: Path) -> None:

@@ -46,8 +46,7 @@ class Delivery:
         if kind == "lost":
             return
         if fault is not None and kind == "bounce":
-            code = fault.reply.split()
-            self._later(self._told(mail, Status("failed", code[1], fault.reply), fault.seconds))
+            self._later(self._told(mail, Status("failed", fault.status, fault.reply), fault.seconds))
             return
         if fault is not None and kind == "delayed":
             self._later(self._delayed(mail, fault))

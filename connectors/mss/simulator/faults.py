@@ -8,6 +8,7 @@ Fails: `ConfigurationFault` for a plan that cannot be read, naming the table by 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -97,6 +98,12 @@ class Fault:
             f"{code} {self.words or _WORDS.get(code) or ('5.0.0 refused' if code >= 500 else '4.0.0 later')}"
         )
 
+    @property
+    def status(self) -> str:
+        """The enhanced status of the reply, `4.2.1`; of its class alone when `words` do not begin with one."""
+        words = self.reply.split()
+        return words[1] if len(words) > 1 and _STATUS.fullmatch(words[1]) else f"{words[0][0]}.0.0"
+
     def matches(self, sender: str, recipient: str) -> bool:
         """Every condition given holds."""
         wanted, address = (self.recipient or "").lower(), recipient.lower()
@@ -105,6 +112,7 @@ class Fault:
         )
 
 
+_STATUS: Final = re.compile(r"[45]\.\d{1,3}\.\d{1,3}")
 _WORDS: Final = {
     421: "4.3.2 closing, try again",
     450: "4.2.1 mailbox busy",
@@ -191,6 +199,8 @@ def read_fault(table: Mapping[str, Any], rank: int = 1) -> Fault:
     made = _read(Fault, "fault", table, rank)
     if made.code and not 400 <= made.code <= 599:
         raise ConfigurationFault(f"fault {rank}: code: a refusal is 4yz or 5yz")
+    if made.kind == "mail" and made.recipient:
+        raise ConfigurationFault(f"fault {rank}: recipient: not known yet at MAIL, use sender")
     if any(c in made.words for c in "\r\n") or not made.words.isascii():
         raise ConfigurationFault(f"fault {rank}: words: one line of ASCII")
     if made.seconds < 0 or made.rate <= 0 or made.times < 0:
