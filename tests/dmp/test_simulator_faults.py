@@ -390,6 +390,13 @@ async def test_control_reads_plans_and_resets(controlled: tuple[Client, httpx.As
     assert (await control.get("/faults")).json() == []
     assert (await control.post("/patients", json={MATRICULE: "closed"})).status_code == 204
     assert (await client.submit(V2)).code == "DMPClosed"
+    states = await control.get("/patients")
+    assert states.json() == {
+        "default": "open",
+        "given": {"open": 0, "closed": 1, "unknown": 0, "opposed": 0},
+        "seen": {"patient-1": "closed"},
+    }
+    assert MATRICULE not in states.text
     assert (await control.post("/reset")).status_code == 204
     assert (await control.get("/documents")).json() == (await control.get("/events")).json() == []
 
@@ -399,6 +406,10 @@ async def test_control_refuses_what_it_cannot_read(controlled: tuple[Client, htt
     _, control = controlled
     assert (await control.post("/faults", json={"kind": "x"})).status_code == 422
     assert (await control.post("/faults", json=[1])).status_code == 422
+    for name in ("TD9.9", "td2.1a", ""):
+        answer = await control.post("/faults", json={"kind": "drop", "transaction": name})
+        assert answer.status_code == 422 and "TD2.1a" in answer.json()["detail"]
+    assert (await control.get("/faults")).json() == []
     assert (await control.post("/patients", json={MATRICULE: "dead"})).status_code == 422
     form = {"content-type": "text/plain"}
     assert (await control.post("/faults", content=b'{"kind":"drop"}', headers=form)).status_code == 415

@@ -120,6 +120,11 @@ def application(simulator: Controlled) -> FastAPI:
         simulator.clear_faults()
         return Response(status_code=204)
 
+    @app.get("/patients")
+    async def seen() -> dict[str, Any]:
+        known = simulator.patients
+        return {"default": known.default, "given": known.given(), "seen": known.seen()}
+
     @app.post("/patients", status_code=204)
     async def patients(request: Request) -> Response:
         table = await _table(request)

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.dmp.simulator.operations import Name
+from connectors.dmp.simulator.rights import TRANSACTIONS
 from gateway.errors import ConfigurationFault
 
 Kind = Literal[
@@ -152,11 +153,15 @@ def read_fault(table: Mapping[str, Any], rank: int = 1) -> Fault:
     if unknown:
         raise ConfigurationFault(f"fault {rank}: unknown key {', '.join(unknown)}")
     try:
-        return _FAULT.validate_python(dict(table))
+        fault = _FAULT.validate_python(dict(table))
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(p) for p in first["loc"])
         raise ConfigurationFault(f"fault {rank}: {where}: {first['msg']}") from None
+    if fault.transaction is not None and fault.transaction not in TRANSACTIONS:
+        known = ", ".join(sorted(TRANSACTIONS))
+        raise ConfigurationFault(f"fault {rank}: transaction: no such transaction (known: {known})")
+    return fault
 
 
 def read_plan(path: Path) -> list[Fault]:

@@ -77,6 +77,22 @@ class Patients:
         with self._lock:
             return self._aliases.setdefault(matricule(patient_id), f"patient-{len(self._aliases) + 1}")
 
+    def seen(self) -> dict[str, State]:
+        """State of each patient that appeared in a call, by alias: a matricule never comes out."""
+        with self._lock:
+            named = dict(self._aliases)
+        return {alias: self._states.get(number, self._default) for number, alias in named.items()}
+
+    def given(self) -> dict[State, int]:
+        """How many patients were given each state."""
+        states = list(self._states.values())
+        return {state: states.count(state) for state in get_args(State)}
+
+    @property
+    def default(self) -> State:
+        """The state of a patient that was given none."""
+        return self._default
+
     def check(self, patient_id: str, *, strict: bool) -> None:
         """Identity, then state. Raises `Refusal`.
 

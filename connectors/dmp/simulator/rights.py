@@ -25,6 +25,8 @@ _ALLOWED: Final[dict[Profile, frozenset[str]]] = {
     "air": frozenset({"TD0.2", "TD3.1a", "TD3.1b", "TD3.2", "TD3.3a", "TD3.3b", "TD3.3c", "TD3.3d"}),
     "air-pe": frozenset({"TD0.2", "TD3.1b", "TD3.3c"}),
 }
+TRANSACTIONS: Final = frozenset().union(*_ALLOWED.values())
+"""All that the simulator tells apart."""
 _WORDS: Final[dict[Profile, str]] = {
     "indirect": "en authentification indirecte",
     "air": "en authentification indirecte renforcée",
