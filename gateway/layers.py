@@ -90,9 +90,9 @@ def _value_sets(settings: Settings, base_dir: Path) -> ValueSets:
 @asynccontextmanager
 async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> AsyncIterator[Layers]:
     """The layers that `settings` ask for, until the end of the block."""
-    sets = _value_sets(settings, base_dir)
+    sets, served = _value_sets(settings, base_dir), settings.processing_ids
     if settings.cda.package is None:
-        yield Layers(Checker(book, sets=sets))
+        yield Layers(Checker(book, sets=sets, processing_ids=served))
         return
     package = await asyncio.to_thread(Package.open, base_dir / settings.cda.package)
     # compiled in this thread, the loop's: the first small message must not wait for it
@@ -100,7 +100,7 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     families = wanted_families(settings, book)
     log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
     if not families:
-        yield Layers(Checker(book, xsd, sets=sets), package)
+        yield Layers(Checker(book, xsd, sets=sets, processing_ids=served), package)
         return
     cda = settings.cda
     limits = Limits(
@@ -113,6 +113,6 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     pool = SchematronPool(package, families, limits)
     await pool.start()
     try:
-        yield Layers(Checker(book, xsd, pool, sets), package, pool)
+        yield Layers(Checker(book, xsd, pool, sets, served), package, pool)
     finally:
         await pool.stop()

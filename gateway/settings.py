@@ -212,6 +212,9 @@ class Settings(BaseSettings):
 
     conformance: Literal["production", "interop"] = "production"
     """Preset of rule severities: `interop` lets the official samples through with named warnings."""
+    processing_ids: tuple[Literal["P", "T", "D"], ...] = ("P", "T", "D")
+    """Values of MSH-11 that are served; another one is refused (202). A gateway in front of the real DMP and of real
+    mailboxes should serve `["P"]` alone."""
     severity: dict[str, Severity] = Field(default_factory=dict)
     """Severity of single rules, over the preset: `OBX5-PADDING = "reject"`."""
     listener: ListenerSettings = ListenerSettings()

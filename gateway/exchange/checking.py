@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -108,12 +108,14 @@ class Checker:
         xsd: XsdLayer | None = None,
         schematron: Schematron | None = None,
         sets: ValueSets | None = None,
+        processing_ids: Collection[str] = ("P", "T", "D"),
     ) -> None:
         """`xsd`, `schematron`: the layers of the official package; None: not configured. `sets`: the value sets of
-        our own rules; None: the shipped ones."""
+        our own rules; None: the shipped ones. `processing_ids`: values of MSH-11 that are served."""
         self.book = book
         profile()  # a fault of the table shows now, not at the first message
         self._official = (xsd, schematron)
+        self._served = frozenset(processing_ids)
         self._sets = sets or load_value_sets()
         if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
             xsd = None
@@ -122,7 +124,7 @@ class Checker:
 
     def with_book(self, book: RuleBook) -> Checker:
         """The same layers under other severities."""
-        return Checker(book, *self._official, self._sets)
+        return Checker(book, *self._official, self._sets, self._served)
 
     @property
     def has_xsd(self) -> bool:
@@ -176,6 +178,10 @@ class Checker:
         if reading.transmission is None:
             return Checked(None, None, findings, self._states(profile, Layer.NOT_RUN))
         transmission = reading.transmission
+        if transmission.processing_id in {"P", "T", "D"} - self._served:
+            served = Findings(self.book)
+            served.add("EXC-PROCESSING", message.msh.place(11), value=transmission.processing_id)
+            findings.extend(served)
         cda = check_documents(transmission, raw, self.book, layers=self._layers, sets=self._sets)
         findings.extend(cda.findings)
         rules = verdict_of(f for f in cda.findings if f.rule != XSD_RULE)

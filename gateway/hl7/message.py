@@ -55,6 +55,8 @@ MAX_MSH = 8192
 """Bytes of MSH: its fields are read in the event loop, copied into the ACK and written to the log."""
 
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+_LONG_SEGMENT = 65_536
 _DECODE_SLICE = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
@@ -140,6 +142,23 @@ class Message:
             if segment.index not in places:
                 places[segment.index] = self._place_of(segment, offset)
         return [places[i] for i in sorted(places)]
+
+    def controls(self) -> list[Place]:
+        """Where characters stand that no text has (C0 controls but TAB, U+FFFE, U+FFFF): the first place of each
+        segment. OBX-5 of a long segment is left out: it is a document, and its base64 is judged as such.
+        """
+        places = []
+        for segment in self.segments:
+            parts = [(segment.start, segment.end)]
+            if segment.end - segment.start > _LONG_SEGMENT:
+                offset, length = segment.locate(5)
+                parts = [(segment.start, offset), (offset + length, segment.end)]
+            for start, end in parts:
+                found = _NO_TEXT.search(self.raw, start, end)
+                if found:
+                    places.append(self._place_of(segment, found.start()))
+                    break
+        return places
 
     @property
     def mistaken_charset(self) -> bool:

@@ -186,3 +186,14 @@ async def test_thousands_of_errors_are_answered_with_an_ack_that_can_be_read(tmp
             assert (len(rules), set(rules[:-1]), rules[-1]) == (201, {"OBX-UNKNOWN"}, "EXC-MORE-ERRORS")
             assert ack.errors[-1].text.startswith("4700 autres erreurs")
         assert (await r.send(submit("AFTER1", 2))).code == "AA"
+
+
+async def test_a_processing_id_that_is_not_served_is_refused(tmp_path: Path) -> None:
+    """EXC-PROCESSING: a gateway that serves one environment sends nothing of another."""
+    async with running(tmp_path, processing_ids=("T",)) as r:
+        refused = await r.send(submit("D1", processing_id="D"))
+        assert (refused.code, [(e.location, e.err3, e.diagnostic) for e in refused.errors]) == (
+            "AE",
+            [("MSH^1^11", "202", "EXC-PROCESSING")],
+        )
+        assert (await r.send(submit("T1", 2, processing_id="T"))).accepted

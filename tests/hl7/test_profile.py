@@ -86,6 +86,14 @@ CASES = [
     case("OPTIONAL-DATE", "EVN^1^6", put(MDM, "EVN^1^6", "hier"), W, W),
     case("MSG-MOJIBAKE", "MSH^1^18", put(MDM, "MSH^1^18", "8859/15"), R, W),
     case("MSG-CHARSET-BYTES", "PID^1^5", MDM.replace(b"CAMILLE", b"H\xe9l\xe8ne", 1), R, R),
+    case("MSG-CONTROL", "PID^1^11", put(MDM, "PID^1^11", "rue\x01"), R, R),
+    case(
+        "MSG-CONTROL",
+        "PRT^1^8",
+        put(MDM, "PRT^1^8", "H\uffff^^^^^&1.2.250.1.71.4.2.2&ISO^FINEG^^^590780185"),
+        R,
+        R,
+    ),
     # --- a message in several pieces
     case("SEG-CONTINUED", "DSC^1", MDM + b"DSC|REST-OF-IT|I\r", R, R),
     case("SEG-CONTINUED", "ADD^1", MDM + b"ADD|the end of a field\r", R, R),

@@ -36,6 +36,8 @@ def _check_bytes(message: Message, findings: Findings) -> None:
         findings.add("MSG-MOJIBAKE", message.msh.place(18))
     for place in message.undecodable():
         findings.add("MSG-CHARSET-BYTES", place)
+    for place in message.controls():
+        findings.add("MSG-CONTROL", place)
 
 
 def _check_version(message: Message, profile: Profile, findings: Findings) -> None:
