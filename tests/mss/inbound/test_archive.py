@@ -135,6 +135,17 @@ def test_a_lying_size_does_not_pass() -> None:
     assert documents == () and "IN-ZIP-ENTRY" in rules
 
 
+def test_one_file_named_many_times_is_not_inflated_many_times() -> None:
+    """The budget is of the bytes read, not of the entries: the third reading of one file is beyond it."""
+    content = changed(archive(Action.SUBMIT, N1, N3), "DOC0002.XML", "DOC0001.XML")
+    files = {k: v for k, v in entries(content).items() if k in (DOC, META)}
+    total = sum(map(len, files.values()))
+    within, _ = read(zipped(files))
+    assert len(within) == 2
+    documents, rules = read(zipped(files), limits=replace(InboundLimits(), unzipped_bytes=total))
+    assert len(documents) == 1 and "IN-ZIP-ENTRY" in rules and "IN-URI-TWICE" in rules
+
+
 def test_metadata_are_bounded() -> None:
     limits = replace(InboundLimits(), metadata_bytes=1000)
     assert rejecting(archive(), limits=limits) == ["IN-METADATA-SIZE"]

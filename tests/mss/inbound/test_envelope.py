@@ -186,6 +186,14 @@ def test_a_mail_beyond_the_bounds_can_still_be_reported() -> None:
     assert receive(report).mail.kind is MailKind.DSN
 
 
+def test_a_boundary_stands_at_the_start_of_a_line() -> None:
+    """RFC 2046 §5.1.1: the same characters inside a line, or with more behind them, are content."""
+    body = b"\n--b\n\nUn texte --b\nsuite\n--bis\nfin\n--b  \nContent-Disposition: attachment\n\nx\n--b--\nepilogue"
+    received = receive(simple("x", 'Content-Type: multipart/mixed; boundary="b"', body))
+    assert received.mail.body == "Un texte --b\nsuite\n--bis\nfin"
+    assert [a.part.content() for a in received.mail.attachments] == [b"x"]
+
+
 def test_headers_cannot_carry_others() -> None:
     """An identifier that is not one token never reaches a header of ours; a subject is one line."""
     raw = b"Message-ID: <a b>\x0b<c@d>\r\nSubject: =?utf-8?q?XDM/1.0/DDM+x=0D=0ABcc:_y?=\r\n" + mail(

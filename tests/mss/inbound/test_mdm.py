@@ -316,6 +316,7 @@ def err(err3: str, err5: str = "", severity: str = "E") -> str:
         (ack("AE", err("207", "906"), err("207", "904")), OutcomeClass.PERMANENT, "904"),
         (ack("AE", err("207", "902", "W"), err("207", "905")), OutcomeClass.PERMANENT, "905"),
         (ack("AE", err("101")), OutcomeClass.PERMANENT, "906"),
+        (ack("AE", err("101", "902")), OutcomeClass.PERMANENT, "906"),
         (ack("AE", err("207", "950")), OutcomeClass.PERMANENT, "906"),
         (ack("AE"), OutcomeClass.PERMANENT, "906"),
         (ack("AR", err("207", "906")), OutcomeClass.TRANSIENT, "AR"),

@@ -251,6 +251,25 @@ def test_bare_line_ends_become_those_of_mails() -> None:
     assert about.raw.replace(b"\n", b"\r\n") in made.content
 
 
+def test_the_boundary_is_not_one_of_the_original() -> None:
+    """A mail that holds our next boundary (an older report of ours, or a hostile one) closes no part of the report."""
+    made = mdn()
+    boundary = message_from_bytes(made.content).get_boundary()
+    assert boundary
+    about = asked(RAW + b"\r\n--" + boundary.encode() + b"--\r\n")
+    again = mdn(about)
+    assert message_from_bytes(again.content).get_boundary() != boundary
+    assert len(parts(again)) == 3 and about.raw in again.content
+
+
+def test_a_report_gets_no_mdn_even_if_it_asks() -> None:
+    """§2.6: loop guard."""
+    raw = RAW.replace(b"multipart/mixed;", b"multipart/report; report-type=delivery-status;", 1)
+    about = asked(raw)
+    assert about.notify == (SENDER,) and about.return_path == SENDER
+    assert mdn_address(about) is None
+
+
 def test_eight_bit_originals_are_declared() -> None:
     about = asked("X-Note: é\r\n".encode() + mail(extra=ASKED))
     made = mdn(about)
