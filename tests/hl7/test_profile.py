@@ -360,6 +360,20 @@ def test_all_errors_are_reported_together() -> None:
     }
 
 
+@pytest.mark.parametrize("marks", [b"^~\\@", b"~^\\&", b"^~#&"])
+def test_other_separators_are_one_error(marks: bytes) -> None:
+    """What is read with them is noise; `interop` reads on."""
+    raw = put(MDM, "PID^1^8", "Q").replace(b"^~\\&|", marks + b"|", 1)
+    reading = m.read(raw)
+    assert [f.rule for f in reading.findings] == ["MSH2-SEPARATORS"]
+    assert reading.transmission is None
+    assert {"MSH2-SEPARATORS", "PID8-VALUE"} <= {f.rule for f in m.read(raw, "interop").findings}
+    # a fifth character, or one that is left out, changes nothing of what is read
+    for known in (b"^~\\&#", b"^~\\"):
+        raw = put(MDM, "PID^1^8", "Q").replace(b"^~\\&|", known + b"|", 1)
+        assert {"MSH2-SEPARATORS", "PID8-VALUE"} <= m.rejecting(m.read(raw))
+
+
 def test_latin_9_message_is_read() -> None:
     reading = m.read(
         put(MDM, "PID^1^5^1^2", "HÉLÈNE").replace(b"UNICODE UTF-8", b"8859/15").decode().encode("iso8859-15")

@@ -6,20 +6,19 @@ Source: volet Transmission v2.1, MSH and EVN (spec/hl7-transmission.md §1).
 
 from __future__ import annotations
 
-from gateway.errors import Place
+from gateway.errors import Place, Severity
 from gateway.hl7.message import Message
 from gateway.hl7.profile.fields import TYPES, Profile, listed
-from gateway.rules import Findings
+from gateway.rules import Findings, RuleBook
+
+_USUAL = b"^~\\&"
+"""Component, repetition, escape, sub-component."""
 
 
 def check_header(message: Message, profile: Profile, findings: Findings) -> bool:
     """Findings of MSH, EVN and of the bytes; True when type and event are of the profile."""
     _check_bytes(message, findings)
-    for number in (1, 2):
-        allowed = profile.codes(f"MSH-{number}")
-        if message.msh.value(number) not in allowed:
-            place = message.msh.place(number)
-            findings.add("MSH2-SEPARATORS", place, field=f"MSH-{number}", expected=listed(allowed))
+    check_separators(message, profile, findings)
     profile.check("MSH", message.msh, message, findings)
     _check_version(message, profile, findings)
     _check_charset(message, profile, findings)
@@ -27,6 +26,23 @@ def check_header(message: Message, profile: Profile, findings: Findings) -> bool
     if evn is not None:
         profile.check("EVN", evn, message, findings)
     return message.type in TYPES and message.event in profile.codes("MSH-9.2", message.type)
+
+
+def check_separators(message: Message, profile: Profile, findings: Findings) -> None:
+    """MSH-1 and MSH-2 are those of the profile."""
+    for number in (1, 2):
+        allowed = profile.codes(f"MSH-{number}")
+        if message.msh.value(number) not in allowed:
+            place = message.msh.place(number)
+            findings.add("MSH2-SEPARATORS", place, field=f"MSH-{number}", expected=listed(allowed))
+
+
+def misread(message: Message, book: RuleBook) -> bool:
+    """True when the message is refused for separators that change how it is read: one of the usual four has another
+    character in MSH-2. (One that is left out, or a fifth, changes nothing.)
+    """
+    declared = message.separators.declared[: len(_USUAL)]
+    return not _USUAL.startswith(declared) and book.severity("MSH2-SEPARATORS") is Severity.REJECT
 
 
 def _check_bytes(message: Message, findings: Findings) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.hl7.message import Message
 from gateway.hl7.profile.fields import TYPES, Profile, profile
-from gateway.hl7.profile.header import check_header
+from gateway.hl7.profile.header import check_header, check_separators, misread
 from gateway.hl7.profile.identity import read_patient, read_visit
 from gateway.hl7.profile.metadata import may_not_answer, read_body, read_flags
 from gateway.hl7.profile.observations import read_parts, sort_observations
@@ -46,6 +46,10 @@ def read_transmission(message: Message, book: RuleBook, table: Profile | None = 
     """
     findings = Findings(book)
     table = table or profile()
+    if misread(message, book):
+        # read with separators that may not be those of its author: whatever else is found would be noise
+        check_separators(message, table, findings)
+        return Reading(None, findings)
     known = check_header(message, table, findings)
     if message.type not in TYPES:
         # Nothing says which structure to expect: further findings would be noise.
