@@ -188,11 +188,11 @@ def _envelope(reply: HttpReply) -> tuple[etree._Element | None, Mapping[str, byt
 
 
 def _http_failure(status: int, doubt: OutcomeClass) -> Failure:
-    """A reply without envelope. 503 and 429 say that nothing was tried; other 5xx (a proxy that lost the
-    server, a crash) say nothing about what was done."""
+    """A reply without envelope. 425 and 429 say that nothing was tried; 408 and 5xx (a proxy that gave up waiting or
+    lost the server, a crash) say nothing about what was done: a write is looked up before it is repeated."""
     if status in (401, 403, 404, 405, 407, 415):
         outcome = OutcomeClass.CONFIGURATION
-    elif status in (408, 425, 429, 503):
+    elif status in (425, 429):
         outcome = OutcomeClass.TRANSIENT
     elif status in (400, 413, 414, 431):
         outcome = OutcomeClass.PERMANENT

@@ -326,7 +326,9 @@ async def test_look_up_that_fails_before_a_replacement_is_transient(
             (OutcomeClass.TRANSIENT, "XDSRegistryNotAvailable"),
         ),
         ({"kind": "code", "code": "DMPNew", "words": "Nouveau"}, (OutcomeClass.PERMANENT, "DMPNew")),
-        ({"kind": "http", "status": 503}, (OutcomeClass.TRANSIENT, "HTTP503")),
+        ({"kind": "http", "status": 429}, (OutcomeClass.TRANSIENT, "HTTP429")),
+        # a proxy may say so after the document was kept
+        ({"kind": "http", "status": 503}, (OutcomeClass.UNCERTAIN, "HTTP503")),
         ({"kind": "http", "status": 502}, (OutcomeClass.UNCERTAIN, "HTTP502")),
         ({"kind": "http", "status": 404}, (OutcomeClass.CONFIGURATION, "HTTP404")),
         ({"kind": "html"}, (OutcomeClass.UNCERTAIN, "HTTP500")),

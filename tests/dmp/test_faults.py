@@ -46,7 +46,7 @@ TABLE: dict[str, tuple[dict[str, Any], OutcomeClass, OutcomeClass, bool]] = {
     "delay": ({"seconds": 0.1}, S, S, True),
     "code": ({"code": "XDSRepositoryBusy"}, T, T, False),
     "soap_fault": ({"code": "DMPInvalidCertificate", "words": "x"}, C, C, False),
-    "http": ({"status": 503, "retry_after": 1}, T, T, False),
+    "http": ({"status": 503, "retry_after": 1}, U, T, False),
     "html": ({}, U, T, False),
     "drop": ({}, U, T, False),
     "commit_then_drop": ({}, U, T, True),
