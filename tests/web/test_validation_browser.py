@@ -13,7 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.exchange.harness import cda, running
 from tests.validation.test_report import MESSAGES
@@ -59,8 +60,11 @@ def complaints(browser: webdriver.Chrome) -> list[str]:
 
 
 def upload(browser: webdriver.Chrome, path: Path) -> None:
+    """Choose the file, send the form, wait for its report: a click does not wait for the page that it asks for."""
     browser.find_element(By.ID, "file").send_keys(str(path))
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    sent = browser.find_element(By.CSS_SELECTOR, "button[type=submit]")
+    sent.click()
+    WebDriverWait(browser, 30).until(staleness_of(sent))
 
 
 async def test_a_file_is_uploaded_and_its_errors_stand_beside_their_place(
@@ -71,7 +75,9 @@ async def test_a_file_is_uploaded_and_its_errors_stand_beside_their_place(
 
     def user(base: str) -> None:
         browser.get(f"{base}/")
-        browser.find_element(By.LINK_TEXT, "Valider un message ou un document").click()
+        link = browser.find_element(By.LINK_TEXT, "Valider un message ou un document")
+        link.click()
+        WebDriverWait(browser, 30).until(staleness_of(link))
         upload(browser, message)
         assert browser.title.startswith("REFUSÉ")
         links = browser.find_elements(By.CSS_SELECTOR, ".summary a")
@@ -123,7 +129,9 @@ async def test_a_text_is_pasted_by_keyboard_alone_in_the_dark(
             "button",
         ]
         Select(browser.find_element(By.ID, "processing")).select_by_value("P")
-        browser.find_element(By.CSS_SELECTOR, "button[type=submit]").send_keys(Keys.ENTER)
+        sent = browser.find_element(By.CSS_SELECTOR, "button[type=submit]")
+        sent.send_keys(Keys.ENTER)
+        WebDriverWait(browser, 30).until(staleness_of(sent))
         assert browser.title.startswith("REFUSÉ")
         assert "CDA-I01-DOMAIN" in browser.find_element(By.CSS_SELECTOR, ".summary").text
         ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
