@@ -209,6 +209,8 @@ async def test_the_control(tmp_path: Path) -> None:
         assert (await http.post("/faults", json={"kind": "rien"})).status_code == 422
         assert (await http.post("/faults", content=b'{"kind": "drop"}')).status_code == 415
         assert (await http.get("/events", headers={"Host": "attaque.example"})).status_code == 400
+        # a page of any site may post a form without a body
+        assert (await http.post("/reset", headers={"origin": "https://attaque.example"})).status_code == 403
         await http.post("/down")
         with pytest.raises(ConnectionRefusedError):
             await send(operator)

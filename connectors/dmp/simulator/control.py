@@ -9,17 +9,16 @@ Fails: 422 with a message for what cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from connectors.dmp.simulator.events import Event
 from connectors.dmp.simulator.faults import Fault, read_fault
 from connectors.dmp.simulator.patients import Patients
 from connectors.dmp.simulator.registry import StoredEntry
+from connectors.simulator_control import control, json_table
 from gateway.errors import ConfigurationFault
 
 
@@ -48,19 +47,6 @@ class Controlled(Protocol):
     async def up(self) -> None: ...
 
 
-async def _table(request: Request) -> Mapping[str, Any]:
-    """A JSON object, and said to be one: a form of another site cannot say so."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "Content-Type: application/json expected")
-    try:
-        body = await request.json()
-    except ValueError:
-        raise HTTPException(422, "JSON expected") from None
-    if not isinstance(body, dict):
-        raise HTTPException(422, "a JSON object expected")
-    return body
-
-
 def _document(entry: StoredEntry, patients: Patients) -> dict[str, Any]:
     return {
         "uniqueId": entry.unique_id,
@@ -86,15 +72,7 @@ def _fault(fault: Fault) -> dict[str, Any]:
 
 def application(simulator: Controlled) -> FastAPI:
     """The application of the control."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-
-    @app.middleware("http")
-    async def _no_page(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        # a form of any site may post without a body; a browser then says for whom
-        if "origin" in request.headers or "sec-fetch-site" in request.headers:
-            return Response("not for web pages", status_code=403)
-        return await call_next(request)
+    app = control(simulator)
 
     @app.get("/events")
     async def events(since: int = 0) -> list[dict[str, Any]]:
@@ -111,7 +89,7 @@ def application(simulator: Controlled) -> FastAPI:
     @app.post("/faults", status_code=201)
     async def plan(request: Request) -> dict[str, Any]:
         try:
-            return _fault(simulator.plan(read_fault(await _table(request))))
+            return _fault(simulator.plan(read_fault(await json_table(request))))
         except ConfigurationFault as e:
             raise HTTPException(422, str(e)) from None
 
@@ -127,27 +105,12 @@ def application(simulator: Controlled) -> FastAPI:
 
     @app.post("/patients", status_code=204)
     async def patients(request: Request) -> Response:
-        table = await _table(request)
+        table = await json_table(request)
         try:
             for number, state in table.items():
                 simulator.patients.set(number, state)
         except ValueError as e:
             raise HTTPException(422, str(e)) from None
-        return Response(status_code=204)
-
-    @app.post("/reset", status_code=204)
-    async def reset() -> Response:
-        simulator.reset()
-        return Response(status_code=204)
-
-    @app.post("/down", status_code=204)
-    async def down() -> Response:
-        await simulator.down()
-        return Response(status_code=204)
-
-    @app.post("/up", status_code=204)
-    async def up() -> Response:
-        await simulator.up()
         return Response(status_code=204)
 
     return app

@@ -1,8 +1,8 @@
 """The simulator's control: what a test in any language needs, over plain HTTP on loopback.
 
 Purpose: read events and mails, plan faults and readers, be unreachable, restore a folder, reset.
-Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (Host is checked, bodies must be
-JSON). No patient data comes out; an address comes in only in a body.
+Guarantee: bound to loopback alone, and a page of the user's browser cannot reach it (`connectors.simulator_control`;
+bodies must be JSON). No patient data comes out; an address comes in only in a body.
 Fails: 422 with a message for what cannot be read; `OSError` at the start when the port is taken.
 """
 
@@ -11,20 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from connectors.mss.simulator.events import Event
 from connectors.mss.simulator.faults import Fault, read_fault, read_reader
 from connectors.mss.simulator.readers import Reader
+from connectors.simulator_control import LOOPBACK, control, json_table
 from gateway.errors import ConfigurationFault
-
-LOOPBACK = "127.0.0.1"
 
 
 class Controlled(Protocol):
@@ -49,19 +47,6 @@ class Controlled(Protocol):
     async def up(self) -> None: ...
 
 
-async def _table(request: Request) -> Mapping[str, Any]:
-    """A JSON object, and said to be one: a form of another site cannot say so."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "Content-Type: application/json expected")
-    try:
-        body = await request.json()
-    except ValueError:
-        raise HTTPException(422, "JSON expected") from None
-    if not isinstance(body, dict):
-        raise HTTPException(422, "a JSON object expected")
-    return body
-
-
 def _shown(what: Fault | Reader) -> dict[str, Any]:
     """Addresses came in; they do not come out."""
     hidden = ("recipient", "sender", "final_recipient")
@@ -70,8 +55,7 @@ def _shown(what: Fault | Reader) -> dict[str, Any]:
 
 def application(simulator: Controlled) -> FastAPI:
     """The application of the control."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
+    app = control(simulator)
 
     @app.get("/events")
     async def events(since: int = 0) -> list[dict[str, Any]]:
@@ -84,7 +68,7 @@ def application(simulator: Controlled) -> FastAPI:
     @app.post("/faults", status_code=201)
     async def plan(request: Request) -> dict[str, Any]:
         try:
-            made = read_fault(await _table(request))
+            made = read_fault(await json_table(request))
         except ConfigurationFault as e:
             raise HTTPException(422, str(e)) from None
         simulator.plan(made)
@@ -102,7 +86,7 @@ def application(simulator: Controlled) -> FastAPI:
     @app.post("/readers", status_code=201)
     async def read(request: Request) -> dict[str, Any]:
         try:
-            made = read_reader(await _table(request))
+            made = read_reader(await json_table(request))
         except ConfigurationFault as e:
             raise HTTPException(422, str(e)) from None
         simulator.readers.append(made)
@@ -115,26 +99,11 @@ def application(simulator: Controlled) -> FastAPI:
 
     @app.post("/restore", status_code=204)
     async def restore(request: Request) -> Response:
-        table = await _table(request)
+        table = await json_table(request)
         try:
             simulator.restore(str(table.get("address", "")), str(table.get("folder", "INBOX")))
         except LookupError:
             raise HTTPException(422, "no such mailbox") from None
-        return Response(status_code=204)
-
-    @app.post("/reset", status_code=204)
-    async def reset() -> Response:
-        simulator.reset()
-        return Response(status_code=204)
-
-    @app.post("/down", status_code=204)
-    async def down() -> Response:
-        await simulator.down()
-        return Response(status_code=204)
-
-    @app.post("/up", status_code=204)
-    async def up() -> Response:
-        await simulator.up()
         return Response(status_code=204)
 
     return app

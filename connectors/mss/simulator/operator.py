@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.mss.simulator.access import FROM_ADDRESS, PASSWORD, USER, Access
-from connectors.mss.simulator.control import LOOPBACK, Control
+from connectors.mss.simulator.control import Control
 from connectors.mss.simulator.delivery import Delivery
 from connectors.mss.simulator.events import Event, EventLog
 from connectors.mss.simulator.faults import Fault, FaultPlan, Verdict
@@ -25,6 +25,7 @@ from connectors.mss.simulator.received import Mail, message_id_of
 from connectors.mss.simulator.reports import HOST, Action
 from connectors.mss.simulator.server import DsnEnvelope, DsnSmtp, silence
 from connectors.mss.simulator.store import Mailboxes, Message
+from connectors.simulator_control import LOOPBACK
 
 
 class OperatorSimulator:
