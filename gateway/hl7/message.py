@@ -56,7 +56,7 @@ MAX_MSH = 8192
 
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
-_LONG_SEGMENT = 65_536
+_LONG_SEGMENT = 4096
 _DECODE_SLICE = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
@@ -151,8 +151,8 @@ class Message:
         for segment in self.segments:
             parts = [(segment.start, segment.end)]
             if segment.end - segment.start > _LONG_SEGMENT:
-                offset, length = segment.locate(5)
-                parts = [(segment.start, offset), (offset + length, segment.end)]
+                start, end = segment.extent(5)
+                parts = [(segment.start, start), (end, segment.end)]
             for start, end in parts:
                 found = _NO_TEXT.search(self.raw, start, end)
                 if found:

@@ -118,6 +118,11 @@ class Segment:
         start, end = fields[field]
         return self._wire.raw[start:end]
 
+    def extent(self, field: int) -> tuple[int, int]:
+        """Where a field begins and ends in the message's bytes; the segment's end twice when it is absent."""
+        fields = self._bounds()
+        return fields[field] if field < len(fields) else (self.end, self.end)
+
     def has(self, field: int) -> bool:
         """True when the field holds something other than blanks, separators or the HL7 null (`""`)."""
         fields = self._bounds()
