@@ -145,12 +145,12 @@ class Message:
 
     def controls(self) -> list[Place]:
         """Where characters stand that no text has (C0 controls but TAB, U+FFFE, U+FFFF): the first place of each
-        segment. OBX-5 of a long segment is left out: it is a document, and its base64 is judged as such.
+        segment. OBX-5 of a long OBX is left out: it is a document, and its base64 is judged as such.
         """
         places = []
         for segment in self.segments:
             parts = [(segment.start, segment.end)]
-            if segment.end - segment.start > _LONG_SEGMENT:
+            if segment.name == "OBX" and segment.end - segment.start > _LONG_SEGMENT:
                 start, end = segment.extent(5)
                 parts = [(segment.start, start), (end, segment.end)]
             for start, end in parts:

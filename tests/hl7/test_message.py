@@ -273,3 +273,6 @@ def test_a_document_is_left_out_of_the_search_for_control_characters() -> None:
     raw = b"MSH|^~\\&|A|B\rOBX|1|ED|X||s^TEXT^XML^Base64^" + long + b"\x01" + long + b"||||||F\r"
     assert Message.parse(raw).controls() == []
     assert [p.erl() for p in Message.parse(raw.replace(b"|F\r", b"|F\x02\r")).controls()] == ["OBX^1^11"]
+    # the fifth field of a long PID or PRT is a name, and is looked at
+    name = b"MSH|^~\\&|A|B\rPID|||1||NOM\x01|" + long + b"\r"
+    assert [p.erl() for p in Message.parse(name).controls()] == ["PID^1^5"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.errors import Place
 from gateway.hl7.base64text import decode
 from gateway.hl7.message import Message
-from gateway.hl7.transmission import INS_TEST, Action, Code, Flags, InstanceId, Transmission
+from gateway.hl7.transmission import INS_TEST, Action, Code, Flags, InstanceId, Party, Transmission
 from tests.hl7 import messages as m
 
 
@@ -189,3 +190,18 @@ def test_the_transmission_is_given_even_when_rejected() -> None:
 @pytest.mark.parametrize("raw", [m.put(m.MDM, "MSH^1^9^1^1", "ADT"), m.put(m.MDM, "MSH^1^9^1^2", "T11")])
 def test_without_a_known_event_there_is_no_transmission(raw: bytes) -> None:
     assert m.read(raw).transmission is None
+
+
+@pytest.mark.parametrize(
+    ("address", "patient"),
+    [
+        ("279035121518989@patient.mssante.fr", True),
+        ("279035121518989@PATIENT.MSSANTE.FR", True),
+        ("x@sub.patient.mssante.fr", True),
+        ("x@notpatient.mssante.fr", False),
+        ("patient.mssante.fr@test-hopital.mssante.fr", False),
+    ],
+)
+def test_a_mailbox_of_the_patients_domain_or_below_is_the_patients(address: str, patient: bool) -> None:
+    """Else an invisible document could go to the patient as if to a professional."""
+    assert Party(Place("PRT"), address=address).is_patient is patient
