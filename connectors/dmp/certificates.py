@@ -16,16 +16,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from connectors.dmp.keyfiles import read_identity, read_password, use_identity
 from connectors.dmp.settings import DmpSettings
+from connectors.keys import files
+from connectors.keys.files import check_identity, read_identity, read_password, use_identity
 from gateway.errors import ConfigurationFault
 
 CIPHERS = (
@@ -33,6 +33,9 @@ CIPHERS = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-SHA384"
 )
 """The four TLS 1.2 suites of PDT-INF-579v4."""
+
+
+_Pair = tuple[tuple[x509.Certificate, ...], rsa.RSAPrivateKey | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,48 +88,34 @@ def structure_of(leaf: x509.Certificate) -> str:
     return str(units[0].value) if units else ""
 
 
-def _pair(name: str, leaf: x509.Certificate, key: rsa.RSAPrivateKey | None, problems: list[str]) -> None:
-    if key is not None and leaf.public_key() != key.public_key():
-        problems.append(f"{name}: the key does not belong to the certificate")
-
-
-def _dates(name: str, leaf: x509.Certificate, now: datetime, problems: list[str]) -> None:
-    if now > leaf.not_valid_after_utc:
-        problems.append(f"{name} expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
-    if now < leaf.not_valid_before_utc:
-        problems.append(f"{name} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}")
-
-
-def _chain_problem(name: str, chain: tuple[x509.Certificate, ...], problems: list[str]) -> None:
-    """Each certificate after the leaf must have signed the one before it."""
-    for lower, upper in pairwise(chain):
-        try:
-            lower.verify_directly_issued_by(upper)
-        except (ValueError, TypeError, InvalidSignature):
-            problems.append(f"{name}: the certificates of the file do not form a chain")
-            return
+def _read(
+    what: str, certificate: Path, key: Path | None, password: bytes | None, problems: list[str]
+) -> _Pair:
+    """The identity of `<what>_certificate` and `<what>_key`: RSA, as XAdES and the VIHF sign with it."""
+    names = (f"{what}_certificate", f"{what}_key")
+    chain, found = read_identity(names, certificate, key, password, problems)
+    if found is not None and not isinstance(found, rsa.RSAPrivateKey):
+        problems.append(f"{names[0] if key is None else names[1]} is not an RSA key")
+        found = None
+    return chain, found
 
 
 def load_credentials(settings: DmpSettings, now: datetime) -> Credentials:
     """Read and check everything. Raises `ConfigurationFault` with all problems."""
     problems: list[str] = []
     password = read_password("key_password_file", settings.key_password_file, problems)
-    auth, auth_key = read_identity("auth", settings.auth_certificate, settings.auth_key, password, problems)
+    auth, auth_key = _read("auth", settings.auth_certificate, settings.auth_key, password, problems)
     if settings.sign_password_file is not None:
         password = read_password("sign_password_file", settings.sign_password_file, problems)
-    sign, sign_key = read_identity("sign", settings.sign_certificate, settings.sign_key, password, problems)
+    sign, sign_key = _read("sign", settings.sign_certificate, settings.sign_key, password, problems)
     if auth:
-        _pair("auth_certificate", auth[0], auth_key, problems)
-        _dates("auth_certificate", auth[0], now, problems)
-        _chain_problem("auth_certificate", auth, problems)
+        check_identity("auth_certificate", (auth, auth_key), now, problems)
         if not _usage(auth[0], lambda u: u.digital_signature):
             problems.append("auth_certificate: key usage digitalSignature is missing (ORG AUTH_CLI expected)")
         if not _extended(auth[0], ExtendedKeyUsageOID.CLIENT_AUTH):
             problems.append("auth_certificate: extended usage clientAuth is missing (ORG AUTH_CLI expected)")
     if sign:
-        _pair("sign_certificate", sign[0], sign_key, problems)
-        _dates("sign_certificate", sign[0], now, problems)
-        _chain_problem("sign_certificate", sign, problems)
+        check_identity("sign_certificate", (sign, sign_key), now, problems)
         if not _usage(sign[0], lambda u: u.content_commitment):
             problems.append("sign_certificate: key usage nonRepudiation is missing (ORG SIGN expected)")
         if not structure_of(sign[0]):
@@ -179,24 +168,19 @@ def _tls(
     return context
 
 
-def fingerprint(settings: DmpSettings) -> tuple[tuple[int, ...], ...]:
-    """What changes when one of the files changes: device, inode, size and time of each (absent: nothing)."""
-    made = []
-    for path in (
-        settings.auth_certificate,
-        settings.auth_key,
-        settings.sign_certificate,
-        settings.sign_key,
-        settings.key_password_file,
-        settings.sign_password_file,
-        settings.ca_bundle,
-    ):
-        try:
-            found = path.stat() if path is not None else None
-        except OSError:
-            found = None
-        made.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found else ())
-    return tuple(made)
+def fingerprint(settings: DmpSettings) -> files.Fingerprint:
+    """What changes when one of the files changes."""
+    return files.fingerprint(
+        (
+            settings.auth_certificate,
+            settings.auth_key,
+            settings.sign_certificate,
+            settings.sign_key,
+            settings.key_password_file,
+            settings.sign_password_file,
+            settings.ca_bundle,
+        )
+    )
 
 
 def sha1_base64(certificate: x509.Certificate) -> str:

@@ -12,18 +12,15 @@ Source: spec/mssante.md §1; docs of the port: connectors/port.py.
 from __future__ import annotations
 
 import asyncio
-import ssl
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-
-from cryptography import x509
 
 from connectors.mss import mail, preparing
 from connectors.mss.addresses import read_white_list
 from connectors.mss.pdf_copy import NoPdf
 from connectors.mss.plan import MailPlan, from_json, to_json
 from connectors.mss.settings import MssSettings, load
-from connectors.mss.smtp import Envelope, SmtpPool, transparent
 from connectors.port import (
     Accepted,
     ConnectorContext,
@@ -38,6 +35,7 @@ from connectors.port import (
     Unavailable,
     Verdict,
 )
+from connectors.smtp.pool import Envelope, SmtpPool, transparent
 from gateway.errors import ConfigurationFault, GatewayBug
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
@@ -67,7 +65,6 @@ class MssConnector:
         self._book: RuleBook | None = None
         self._pool: SmtpPool | None = None
         self._white_list: frozenset[str] | None = None
-        self._certificate: x509.Certificate | None = None
 
     def use(self, book: RuleBook) -> None:
         """Receive the complete rule book."""
@@ -80,30 +77,20 @@ class MssConnector:
     async def start(self) -> None:
         """Read certificates, secret and white list. Raises `ConfigurationFault` with all problems."""
         problems: list[str] = []
-        settings = self.settings
-        tls: ssl.SSLContext | None = None
-        secret = ""
+        pool = SmtpPool(self.settings, "connectors.mss")
         try:
-            tls = await asyncio.to_thread(_tls_context, settings)
-            if settings.client_cert is not None:
-                self._certificate = x509.load_pem_x509_certificate(
-                    await asyncio.to_thread(settings.client_cert.read_bytes)
-                )
-        except (OSError, ssl.SSLError, ValueError) as e:
-            problems.append(f"ca_bundle, client_cert or client_key: {type(e).__name__}")
-        if settings.secret_file is not None:
+            await pool.start()
+        except ConfigurationFault as e:
+            problems.append(str(e))
+        if self.settings.white_list is not None:
             try:
-                secret = (await asyncio.to_thread(settings.secret_file.read_text, "utf-8")).strip("\r\n")
-            except (OSError, UnicodeDecodeError) as e:
-                problems.append(f"secret_file: {type(e).__name__}")
-        if settings.white_list is not None:
-            try:
-                self._white_list = await asyncio.to_thread(read_white_list, settings.white_list)
+                self._white_list = await asyncio.to_thread(read_white_list, self.settings.white_list)
             except ConfigurationFault as e:
                 problems.append(str(e))
         if problems:
+            await pool.close()
             raise ConfigurationFault("connectors.mss: " + "; ".join(problems))
-        self._pool = SmtpPool(settings, tls, secret)
+        self._pool = pool
 
     async def stop(self) -> None:
         """End the idle sessions."""
@@ -111,11 +98,15 @@ class MssConnector:
             await self._pool.close()
             self._pool = None
 
+    def certificates(self) -> Mapping[str, datetime]:
+        """`connectors.port.WithCertificates`."""
+        return {} if self._pool is None else self._pool.certificates()
+
     async def prepare(self, preparation: Preparation) -> Verdict:
         """The pre-transaction: one `PlannedDelivery` per recipient mailbox, or every reason against."""
         if self._book is None:
             raise GatewayBug("the mss connector has no rule book")
-        if self._certificate is not None and not _valid_at(self._certificate, preparation.now):
+        if self._pool is not None and not self._pool.valid_at(preparation.now):
             return Unavailable("Le certificat de la messagerie MSSanté de l'établissement n'est pas valide.")
         arguments = (preparation, self.settings, self._book, self._white_list, self._version)
         if sum(len(d.content) for d in preparation.documents) > _INLINE:
@@ -199,20 +190,3 @@ def _build(plan: MailPlan, contents: list[bytes], first: bool) -> bytes:
         return transparent(mail.build(plan, body, preparing.attachments(plan, contents, first=first)))
     except NoPdf as e:
         raise GatewayBug(f"a PDF copy that prepare accepted cannot be read: {e}") from None
-
-
-def _tls_context(settings: MssSettings) -> ssl.SSLContext | None:
-    """TLS >= 1.2 with the trusted authorities and our certificate; None without TLS."""
-    if settings.tls == "none":
-        return None
-    context = ssl.create_default_context(cafile=str(settings.ca_bundle) if settings.ca_bundle else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.client_cert is not None and settings.client_key is not None:
-        # an encrypted key must fail here, not ask a terminal for its pass phrase
-        context.load_cert_chain(settings.client_cert, settings.client_key, password=lambda: "")
-    return context
-
-
-def _valid_at(certificate: x509.Certificate, now: datetime) -> bool:
-    moment = now.astimezone(UTC)
-    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc

@@ -4,8 +4,7 @@ Purpose: one frozen, typed object for the whole room; nothing else reads the raw
 Guarantee: `load` reports every problem of the table at once, by field name, never by value (a value may be a
 secret).
 Fails: `ConfigurationFault`.
-Source: spec/mssante.md §1.2 (sender, X-MSS-NIL), §1.3 (transport, authentication), §1.2 "Size", §1.5
-(README.TXT).
+Source: spec/mssante.md §1.2 (sender, X-MSS-NIL, "Size"), §1.5 (README.TXT); transport: connectors.smtp.settings.
 """
 
 from __future__ import annotations
@@ -13,39 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from connectors.mss.addresses import is_address
+from connectors.smtp.settings import SmtpTransport, from_base
 from gateway.errors import ConfigurationFault
 from gateway.settings import problems
 
 OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
-
-
-class Timeouts(BaseModel):
-    """Seconds allowed to each phase of an SMTP session (RFC 5321 §4.5.3.2 asks for minutes: a short `reply`
-    turns slow successes into uncertain deliveries, and those into possible second mails)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    connect: float = Field(default=15.0, gt=0)
-    """TCP, greeting, TLS handshake, EHLO and AUTH, each."""
-    command: float = Field(default=60.0, gt=0)
-    """MAIL, RCPT, DATA, RSET, each."""
-    body: float = Field(default=600.0, gt=0)
-    """The whole upload after 354."""
-    reply: float = Field(default=600.0, gt=0)
-    """The answer to the final dot."""
 
 
 class Bodies(BaseModel):
@@ -104,23 +80,8 @@ class Software(BaseModel):
     editor: str = "segur-gateway"
 
 
-class MssSettings(BaseModel):
+class MssSettings(SmtpTransport):
     """The `[connectors.mss]` table. Relative paths start from the settings' folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = Field(min_length=1)
-    port: int = Field(default=587, ge=1, le=65535)
-    tls: Literal["none", "starttls", "implicit"] = "starttls"
-    ca_bundle: Path | None = None
-    """PEM of the only authorities trusted (IGC-Santé, gamme Élémentaire Organisation); none: the system's."""
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    auth: Literal["none", "plain", "login", "external"] = "none"
-    user: str = ""
-    secret_file: Path | None = None
-    ehlo_name: str = ""
-    """Name given in EHLO; empty: the domain of `from_address`."""
 
     from_address: str
     """The applicative mailbox of the gateway: From, Return-Path and Disposition-Notification-To."""
@@ -135,12 +96,6 @@ class MssSettings(BaseModel):
     white_list: Path | None = None
     """File `listeblanchemssante.xml`; none: domains are not checked."""
 
-    timeouts: Timeouts = Timeouts()
-    connections: int = Field(default=4, ge=1, le=64)
-    """Most SMTP connections at a time."""
-    idle: float = Field(default=30.0, ge=0)
-    """Seconds an unused connection is kept open."""
-
     bodies_ps: Bodies = Bodies()
     bodies_patient: Bodies = Bodies()
     organisation: Organisation = Organisation()
@@ -152,11 +107,10 @@ class MssSettings(BaseModel):
     zam_on: Literal["acceptance"] = "acceptance"
     """What makes a ZAM^Z02: the operator's answer to the mail."""
 
-    @field_validator("ca_bundle", "client_cert", "client_key", "secret_file", "white_list")
+    @field_validator("white_list")
     @classmethod
-    def _absolute(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        base = (info.context or {}).get("base_dir")
-        return path if path is None or base is None else Path(base) / path
+    def _list_from_base(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return from_base(path, info)
 
     @field_validator("from_address")
     @classmethod
@@ -179,23 +133,10 @@ class MssSettings(BaseModel):
             raise ValueError("a size limit must be positive")
         return {domain.lower(): limit for domain, limit in limits.items()}
 
-    @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        problems = []
-        if (self.client_cert is None) != (self.client_key is None):
-            problems.append("client_cert and client_key go together")
-        if self.client_cert is not None and self.tls == "none":
-            problems.append("client_cert needs tls")
-        if self.auth in ("plain", "login"):
-            if not self.user or self.secret_file is None:
-                problems.append("auth plain and login need user and secret_file")
-            if self.tls == "none" and self.host not in ("127.0.0.1", "::1", "localhost"):
-                problems.append("auth plain and login need tls outside loopback")
-        if self.auth == "external" and self.client_cert is None:
-            problems.append("auth external needs client_cert")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+    @property
+    def helo(self) -> str:
+        """The name given in EHLO: the sender's domain unless it is set."""
+        return self.ehlo_name or self.from_address.rpartition("@")[2]
 
     def size_limit(self, domain: str) -> int | None:
         """Largest mail in bytes for `domain` (lower case), or None."""

@@ -1,6 +1,6 @@
 """The SMTP dialogue against a scripted server on a real socket: what aiosmtpd cannot play.
 
-Source: RFC 5321 §3.8, §4.5.3; the guarantee of `connectors.mss.smtp`.
+Source: RFC 5321 §3.8, §4.5.3; the guarantee of `connectors.smtp.pool`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from connectors.mss import settings
-from connectors.mss.smtp import Envelope, SmtpPool
 from connectors.port import Outcome, OutcomeClass
+from connectors.smtp.pool import Envelope, SmtpPool
 from tests.mss.samples import SETTINGS
 
 ENVELOPE = Envelope("a@x.fr", "b@x.fr", "e1", "FAILURE")
@@ -71,7 +71,7 @@ async def scripted(*scripts: Script, **table: object) -> AsyncIterator[SmtpPool]
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        pool = SmtpPool(settings.MssSettings.model_validate({**SETTINGS, "port": port, **table}), None, "")
+        pool = SmtpPool(settings.MssSettings.model_validate({**SETTINGS, "port": port, **table}))
         yield pool
         await pool.close()
     assert not faults
@@ -229,7 +229,7 @@ async def test_a_greeting_that_refuses_service() -> None:
 
 async def test_lines_that_start_with_a_dot_arrive_as_they_are() -> None:
     """RFC 5321 §4.5.2, seen by the server."""
-    from connectors.mss.smtp import transparent
+    from connectors.smtp.pool import transparent
 
     got: list[bytes] = []
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connectors.mss import mail, wording
 from connectors.mss.plan import Leg, MailPlan, from_json, to_json
-from connectors.mss.smtp import transparent, xtext
+from connectors.smtp.pool import transparent, xtext
 from fixtures import build
 from gateway.errors import GatewayBug
 from tests.mss import samples

@@ -12,8 +12,8 @@ from connectors.mss.addresses import is_address
 from connectors.mss.connector import MssConnector
 from connectors.mss.plan import Leg, from_json
 from connectors.mss.preparing import attachments
-from connectors.mss.replies import Phase, label_of, of_reply, table_code
 from connectors.port import Outcome, OutcomeClass, Preparation, Refused, Report
+from connectors.smtp.replies import Phase, label_of, of_reply, table_code
 from fixtures import build
 from gateway.errors import Place, Severity
 from gateway.hl7.tables import SMTP_ERRORS, table

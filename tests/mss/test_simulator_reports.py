@@ -14,7 +14,7 @@ import pytest
 
 from connectors.mss.simulator import Fault, Reader
 from connectors.mss.simulator.reports import wanted
-from connectors.mss.smtp import xtext
+from connectors.smtp.pool import xtext
 from tests.mss.simulator_client import DOCTOR, ENVID, PFI, asking, mail, received, running, send
 
 COLLEAGUE = "dr.bernard@hopital-b.mssante.fr"

@@ -14,7 +14,7 @@ from connectors.mss.simulator.imap_search import criteria
 from connectors.mss.simulator.imap_syntax import Syntax, Text, sequence, tokens
 from connectors.mss.simulator.reports import Returned, Status, decode_xtext, delivery_report
 from connectors.mss.simulator.store import Message
-from connectors.mss.smtp import xtext
+from connectors.smtp.pool import xtext
 
 NOW = datetime(2026, 11, 20, 10, 46, 43, tzinfo=UTC)
 PIECES = st.sampled_from(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from connectors.mss.replies import table_code
+from connectors.smtp.replies import table_code
 from gateway.cda.valuesets import read_table
 from gateway.hl7.tables import SMTP_ERRORS, table
 

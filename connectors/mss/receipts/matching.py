@@ -31,8 +31,8 @@ from connectors.mss.receipts.model import (
     Reading,
     Reason,
 )
-from connectors.mss.replies import label_of
 from connectors.port import Report
+from connectors.smtp.replies import label_of
 from gateway.hl7.tables import APPLICATION_ERRORS, label
 
 

@@ -9,8 +9,8 @@ import pytest
 from connectors.mss.receipts.matching import Fact, Keys, Known, Matched, Sent, keys_of, match
 from connectors.mss.receipts.model import Quarantined, Reason
 from connectors.mss.receipts.reading import read
-from connectors.mss.smtp import xtext
 from connectors.port import Report
+from connectors.smtp.pool import xtext
 from gateway.hl7.tables import APPLICATION_ERRORS, SMTP_ERRORS, label
 from tests.mss.receipts import mails
 from tests.mss.receipts.mails import (

@@ -17,7 +17,7 @@ from connectors.mss.receipts.model import Inbound
 from connectors.mss.receipts.reading import read
 from connectors.mss.simulator.readers import Reader, answer
 from connectors.mss.simulator.reports import Action, Returned, Status, delivery_report
-from connectors.mss.smtp import xtext
+from connectors.smtp.pool import xtext
 from tests.mss.test_mail import PLAN, ZIP
 
 NOW = datetime(2026, 11, 20, 10, 46, 43, tzinfo=UTC)
