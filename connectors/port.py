@@ -48,6 +48,8 @@ class PlannedDelivery:
     recipient: str
     document_uids: tuple[str, ...]
     plan: bytes
+    keys: tuple[str, ...] = ()
+    """Random identifiers of our own making by which a later receipt names this delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,19 @@ class StoredDocument(Protocol):
         ...
 
 
+class StoredContent(Protocol):
+    """Bytes of the journal that are no document of a message: a message, a mail."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    async def read(self) -> bytes:
+        """The exact bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryJob:
     """One attempt to make. `attempt` counts from 1. `documents` are in the order of `document_uids`."""
@@ -165,6 +180,8 @@ class DeliveryJob:
     may_be_there: bool = False
     """An earlier delivery of the same bytes there ended without an answer (it expired, say), and the DPI asks
     again: look before sending."""
+    content: StoredContent | None = None
+    """Bytes that the plan speaks of, when it speaks of any: the message for a DPI, the original of a report."""
 
 
 # --- the connector ------------------------------------------------------------------------------------------------
@@ -185,7 +202,7 @@ class Report:
     """What the DPI is told of a finished delivery, for the ZAM: the message and its error words."""
 
     event: str
-    """Z01 (DMP) or Z02 (MSSanté reception)."""
+    """Z01 (DMP), Z02 (MSSanté reception) or Z03 (MSSanté reading)."""
     accepted: bool
     recipient: str = ""
     recipient_id: str = ""

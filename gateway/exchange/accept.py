@@ -16,13 +16,13 @@ from typing import Any
 
 from sqlmodel import Session
 
-from connectors.port import Connector, Outcome, OutcomeClass, PlannedDelivery
+from connectors.port import Connector, PlannedDelivery
 from gateway.cda.check import document_place
 from gateway.cda.document import Document
 from gateway.cda.versions import VersionDecision, check_pair_versions, check_versions, patient_key
 from gateway.errors import Finding, Place, rejected
 from gateway.exchange.delivery import FINAL, DeliveryState
-from gateway.exchange.tell import Sender, enqueue_zam
+from gateway.exchange.tell import DPI, Sender, tell_known
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.queue import Earlier, NewDelivery
@@ -151,7 +151,7 @@ def accept(
             now,
         )
         set_keys[document.uid] = decision.set_key
-    tell = transmission.flags.ack_reception
+    tell, tell_reading = transmission.flags.ack_reception, transmission.flags.ack_lecture_mss
     sender = Sender.of(transmission, acceptance.charset)
     destinations: set[str] = set()
     for destination, planned in work.new:
@@ -166,30 +166,36 @@ def accept(
                 plan=planned.plan,
                 now=now,
                 lifetime=acceptance.settings.engine.retry.lifetime,
+                keys=planned.keys,
             ),
         )
         destinations.add(destination)
-        if tell:
+        if tell or tell_reading:
             queue.report_to(session, delivery_id, message_id)
-    if tell:
+    routing: dict[str, Any] = {
+        "sender": sender.as_json(),
+        "ack_reception": tell,
+        "ack_reading": tell_reading,
+    }
+    records.answer(session, message_id, "AA", ack, [*findings], routing, now)
+    if tell or tell_reading:
         for earlier in work.under_way:
             queue.report_to(session, earlier.id, message_id)
         for destination, planned, earlier in work.done:
-            outcome = Outcome(OutcomeClass.SUCCESS, earlier.code, earlier.label)
+            # what comes back later is told too
+            queue.report_to(session, earlier.id, message_id)
             connector = acceptance.connectors[destination]
-            report = connector.report(planned.recipient, earlier.plan, outcome)
-            if report is not None and enqueue_zam(
+            known = tell_known(
                 session,
                 message_id,
-                sender,
-                transmission.control_id,
-                report,
+                connector,
+                planned.recipient,
+                earlier,
                 acceptance.settings,
                 acceptance.now,
-            ):
-                destinations.add("dpi")
-    routing: dict[str, Any] = {"sender": sender.as_json(), "ack_reception": tell}
-    records.answer(session, message_id, "AA", ack, [*findings], routing, now)
+            )
+            if known:
+                destinations.add(DPI)
     for document in acceptance.documents:
         records.add_fact(
             session,

@@ -25,15 +25,17 @@ from sqlmodel import Session
 
 from connectors.port import Connector, DeliveryJob, Outcome, OutcomeClass
 from gateway.errors import JournalUnavailable
+from gateway.exchange import incidents
 from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.circuit import Circuit
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.retry import delay_after
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
-from gateway.exchange.tell import Sender, enqueue_zam
-from gateway.journal import queue, records
+from gateway.exchange.tell import tell_all
+from gateway.journal import mails, payloads, queue, records
 from gateway.journal.queue import Claimed
 from gateway.journal.store import Journal
 from gateway.settings import Settings
@@ -41,6 +43,8 @@ from gateway.settings import Settings
 log = logging.getLogger("gateway.delivery")
 
 MIN_ATTEMPTS = 5
+MAILROOM = "mailroom"
+"""Word of `wake` for received mails whose documents have all had their answer."""
 JOURNAL_RETRY = 1.0
 """Seconds between tries to write an outcome while the journal is unavailable."""
 
@@ -98,6 +102,19 @@ class _Stored:
         return await self.journal.read(lambda s: records.document_bytes(s, self.row))
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Bytes of the journal (`connectors.port.StoredContent`)."""
+
+    journal: Journal
+    row: int
+    size: int
+
+    async def read(self) -> bytes:
+        """The exact bytes."""
+        return await self.journal.read(lambda s: payloads.whole(s, self.row))
+
+
 class DeliveryRunner:
     """One per process."""
 
@@ -132,7 +149,7 @@ class DeliveryRunner:
     async def run(self, claimed: Claimed) -> None:
         """One attempt, from the claim to the committed outcome."""
         reached("sending", claimed.destination)
-        async with self._budget.delivery(claimed.destination, sum(d.size for d in claimed.documents)):
+        async with self._budget.delivery(claimed.destination, claimed.size):
             started = self._clock.now()
             outcome = await self._attempt(claimed)
             reached("done", claimed.destination)
@@ -160,6 +177,11 @@ class DeliveryRunner:
             predecessor_uids=claimed.predecessor_uids,
             uncertain_attempts=claimed.uncertain_attempts,
             may_be_there=claimed.may_be_there,
+            content=(
+                None
+                if claimed.payload_id is None
+                else _Content(self._journal, claimed.payload_id, claimed.payload_size)
+            ),
         )
         try:
             if claimed.uncertain:
@@ -195,6 +217,10 @@ class DeliveryRunner:
                 self._facts(session, claimed, outcome, following.state, ended)
                 if self._tell(session, claimed, outcome, ended):
                     wake.add("dpi")
+                if claimed.mail_id is not None and mails.ended(session, claimed.mail_id, ended):
+                    wake.add(MAILROOM)
+                if incidents.of_delivery(session, claimed, outcome, following.state, ended):
+                    wake.add(INCIDENTS)
             return wake
 
         operation = settle_and_tell
@@ -254,14 +280,7 @@ class DeliveryRunner:
         report = connector.report(claimed.recipient, claimed.plan, outcome)
         if report is None:
             return False
-        any_told = False
-        for message_id in queue.told(session, claimed.id):
-            answered, routing = records.routing_of(session, message_id)
-            sender = Sender(**routing["sender"])
-            instant = datetime.fromtimestamp(now, UTC)
-            told = enqueue_zam(session, message_id, sender, answered, report, self._settings, instant)
-            any_told = any_told or told
-        return any_told
+        return tell_all(session, claimed.id, report, self._settings, datetime.fromtimestamp(now, UTC))
 
     def _facts(
         self, session: Session, claimed: Claimed, outcome: Outcome, state: DeliveryState, now: float

@@ -1,7 +1,7 @@
 """Tell the DPI how a delivery ended: a ZAM, as a delivery of its own to the destination `dpi`.
 
 Source: volet Transmission v2.1.2, business acknowledgements (spec/hl7-transmission.md §3). Sent only when
-the DPI asked for it (ACK_RECEPTION = Y).
+the DPI asked for it: Z01 and Z02 with ACK_RECEPTION = Y, Z03 with ACK_LECTURE_MSS = Y.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from connectors.port import Report
+from connectors.port import Connector, Outcome, OutcomeClass, Report
 from gateway.errors import GatewayBug
 from gateway.exchange.identifiers import control_id
 from gateway.hl7 import zam
 from gateway.hl7.message import CHARSETS
 from gateway.hl7.transmission import Action, Transmission
-from gateway.journal import queue
-from gateway.journal.queue import NewDelivery
+from gateway.journal import mails, queue, records
+from gateway.journal.queue import Earlier, NewDelivery
 from gateway.settings import Settings
 
 DPI = "dpi"
@@ -105,6 +105,17 @@ def enqueue_zam(
             recipient_id=report.recipient_id,
             error=error,
         )
+    elif report.event == "Z03":
+        content = zam.build_z03(
+            envelope,
+            control_id=own_id,
+            answered=acknowledged,
+            now=now,
+            occurred=now,
+            address=report.recipient,
+            recipient_id=report.recipient_id,
+            error=error,
+        )
     else:
         raise GatewayBug(f"no business acknowledgement of event {report.event}")
     codec = CHARSETS[sender.charset]
@@ -123,3 +134,41 @@ def enqueue_zam(
         ),
     )
     return True
+
+
+def tell_all(session: Session, delivery_id: int, report: Report, settings: Settings, now: datetime) -> bool:
+    """One ZAM for each message whose sender asked to be told of this event of the delivery; True when there is any."""
+    told = [
+        tell_one(session, message_id, report, settings, now)
+        for message_id in queue.told(session, delivery_id)
+    ]
+    return any(told)
+
+
+def tell_one(session: Session, message_id: int, report: Report, settings: Settings, now: datetime) -> bool:
+    """The ZAM of `report` to the sender of a message, if it asked for this event."""
+    answered, routing = records.routing_of(session, message_id)
+    if not routing.get("ack_reading" if report.event == "Z03" else "ack_reception", False):
+        return False
+    return enqueue_zam(session, message_id, Sender(**routing["sender"]), answered, report, settings, now)
+
+
+def tell_known(
+    session: Session,
+    message_id: int,
+    connector: Connector,
+    recipient: str,
+    earlier: Earlier,
+    settings: Settings,
+    now: datetime,
+) -> bool:
+    """Tell the sender of a message what is known already of an earlier delivery that did all it asked for: what came
+    back about it, else what the connector told of its end."""
+    receipts = mails.receipts_of(session, earlier.id)
+    reports = [r.report for r in receipts if r.told and r.report is not None]
+    if not any(r.event != "Z03" for r in reports):
+        outcome = Outcome(OutcomeClass.SUCCESS, earlier.code, earlier.label, earlier.details)
+        at_its_end = connector.report(recipient, earlier.plan, outcome)
+        reports = [*([at_its_end] if at_its_end else []), *reports]
+    told = [tell_one(session, message_id, report, settings, now) for report in reports]
+    return any(told)

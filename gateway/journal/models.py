@@ -5,9 +5,10 @@ Purpose: what is here survives a power cut. Payload bytes live in a table of the
 brought it: they are written once. Each index costs a page of 16 kB in every commit: there are those that a
 statement of the ACK path or of the engine needs, and no other.
 
-Patient data: `payload`, `delivery.plan`, `delivery.recipient` and `document.patient` hold some, and a label may
-quote what a destination said; they leave the database for the destinations and the DPI alone. Every other column
-is codes, identifiers of documents and times.
+Patient data: `payload`, `delivery.plan`, `delivery.recipient`, `document.patient`, `received_document.patient`,
+`receipt.recipient` and `incident.words` hold some, and a label may quote what a destination said; they leave the
+database for the destinations, the DPI and the error mailbox alone. Every other column is codes, identifiers of
+documents and times.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Stored in `PRAGMA user_version`; a journal of another version is refused, but for those of `UPGRADABLE`."""
-UPGRADABLE = frozenset({1})
-"""Versions that lack nothing but tables: they are made at opening."""
+UPGRADABLE = frozenset({1, 2})
+"""Versions that `migrations/` and the tables made at opening bring up to date."""
 
 
 class Payload(SQLModel, table=True):
@@ -114,7 +115,8 @@ class Document(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """One final transaction for one destination."""
+    """One final transaction for one destination. It comes from a message of a DPI, from a received mail, or from
+    neither (a report about several errors)."""
 
     __table_args__ = (
         CheckConstraint(f"state IN ({sql_list(frozenset(DeliveryState))})", name="delivery_state"),
@@ -131,10 +133,14 @@ class Delivery(SQLModel, table=True):
         ),
         Index("delivery_in_hand", "id", sqlite_where=text("state = 'sending'")),
         Index("delivery_open", "destination", sqlite_where=text(f"state NOT IN ({sql_list(FINAL)})")),
+        Index("delivery_of_mail", "mail_id", sqlite_where=text("mail_id IS NOT NULL")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
-    message_id: int = Field(foreign_key="message.id", index=True)
+    message_id: int | None = Field(default=None, foreign_key="message.id", index=True)
+    mail_id: int | None = Field(default=None, foreign_key="received_mail.id")
+    payload_id: int | None = Field(default=None, foreign_key="payload.id")
+    """Bytes that the plan speaks of: the message to give to a DPI, the original of a report."""
     destination: str
     recipient: str = ""
     action: str
@@ -163,7 +169,8 @@ class DeliveryDocument(SQLModel, table=True):
 
     delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
     position: int = Field(primary_key=True)
-    document_id: int = Field(foreign_key="document.id")
+    document_id: int | None = Field(default=None, foreign_key="document.id")
+    """None: a document that came by mail (`ReceivedDocument`); it keeps its place in the order all the same."""
     uid: str = Field(index=True)
     set_key: str = Field(index=True)
 
@@ -202,3 +209,124 @@ class Fact(SQLModel, table=True):
     message_id: int | None = Field(default=None, foreign_key="message.id")
     delivery_id: int | None = Field(default=None, foreign_key="delivery.id")
     data: str = "{}"
+
+
+class DeliveryKey(SQLModel, table=True):
+    """What a receipt gives back to name a delivery: ENVID, the left part of Message-ID. Random, ours."""
+
+    __tablename__ = "delivery_key"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    key: str = Field(primary_key=True)
+    delivery_id: int = Field(foreign_key="delivery.id")
+
+
+class ReceivedMail(SQLModel, table=True):
+    """One mail of an applicative mailbox, kept as it came before anything is done with it."""
+
+    __tablename__ = "received_mail"
+    __table_args__ = (
+        CheckConstraint("state IN ('received', 'forwarded', 'ended', 'treated')", name="received_mail_state"),
+        CheckConstraint("(state = 'treated') = (treated_at IS NOT NULL)", name="received_mail_treated"),
+        Index("received_mail_place", "mailbox", "place", unique=True),
+        Index("received_mail_content", "sha256"),
+        Index("received_mail_due", "due_at", "id", sqlite_where=text("state IN ('received', 'ended')")),
+        Index(
+            "received_mail_to_file", "id", sqlite_where=text("treated_at IS NOT NULL AND filed_at IS NULL")
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    connector: str
+    mailbox: str
+    """The mailbox's name in the settings."""
+    place: str
+    """`UIDVALIDITY:UID`: where it lies in the mailbox."""
+    payload_id: int | None = Field(default=None, foreign_key="payload.id")
+    """None: it was too large to be fetched."""
+    sha256: str
+    size: int
+    state: str
+    """`received` → `forwarded` (its documents are on their way to the DPI) → `ended` (the DPI has answered all)
+    → `treated`; what is no document goes from `received` to `treated`."""
+    kind: str = ""
+    """`dsn`, `mdn`, `error-mail`, `inbound`, `automatic`, `quarantine`, `duplicate`, `too-large`."""
+    reason: str = ""
+    """Code of the error or of the quarantine."""
+    findings: str = "[]"
+    """JSON, as those of a message."""
+    attempts: int = 0
+    due_at: float
+    received_at: float
+    treated_at: float | None = None
+    filed_at: float | None = None
+    """When the mailbox was told (flag, folder)."""
+
+
+class ReceivedDocument(SQLModel, table=True):
+    """A document that came by mail and goes to a DPI: the register of versions of that direction."""
+
+    __tablename__ = "received_document"
+    __table_args__ = (Index("received_document_by_set", "set_key", "version"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    mail_id: int = Field(foreign_key="received_mail.id", index=True)
+    position: int
+    uid: str = Field(index=True)
+    set_key: str
+    version: int | None = None
+    replaces_uid: str | None = None
+    action: str
+    type_code: str
+    patient: str = ""
+    confidentiality: str = "[]"
+    """JSON list of codes."""
+    sha256: str
+    size: int
+    delivery_id: int = Field(foreign_key="delivery.id")
+    accepted_at: float
+
+
+class Receipt(SQLModel, table=True):
+    """What came back about a delivery: the fact of one DSN, MDN or error mail. Append-only."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    mail_id: int = Field(foreign_key="received_mail.id", index=True)
+    delivery_id: int = Field(foreign_key="delivery.id", index=True)
+    event: str
+    """Z02 (reception) or Z03 (reading)."""
+    fact: str
+    """`received`, `not-received`, `delayed`, `read`, `not-integrated`, `no-news`."""
+    accepted: bool | None = None
+    """Y or N of its ZAM; None: it tells nothing yet (delayed), or nothing at all."""
+    recipient: str = ""
+    """The address that the ZAM names: the recipient's, or the reader's."""
+    recipient_id: str = ""
+    code: str = ""
+    label: str = ""
+    told: bool = False
+    """It was told to whoever asked (a second one that says the same is not)."""
+    at: float
+
+
+class Incident(SQLModel, table=True):
+    """An error that a person must hear of. Append-only but for `report_id`."""
+
+    __table_args__ = (Index("incident_to_report", "id", sqlite_where=text("report_id IS NULL")),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: float
+    flow: str
+    """`outbound`, `inbound`, `refused`, `receipt`."""
+    family: str
+    """What is grouped: destination and code."""
+    code: str
+    route: str
+    """`application|facility` of the DPI concerned, or the mailbox's name."""
+    message_id: int | None = Field(default=None, foreign_key="message.id")
+    mail_id: int | None = Field(default=None, foreign_key="received_mail.id")
+    delivery_id: int | None = Field(default=None, foreign_key="delivery.id", index=True)
+    words: str = "{}"
+    """JSON: what the report says."""
+    report_id: int | None = Field(default=None, foreign_key="delivery.id", index=True)
+    """The delivery that reports it; None: not yet."""

@@ -11,6 +11,7 @@ Fails: `GatewayBug` for a part that is missing.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 
 from sqlmodel import Session
@@ -62,6 +63,18 @@ def remove_some(session: Session, payload_id: int) -> bool:
     hold(session, payload_id)
     run(session, "delete_payload", payload_id=payload_id)
     return False
+
+
+def whole(session: Session, payload_id: int) -> bytes:
+    """All the bytes of a payload."""
+    row = run(session, "payload_content", payload_id=payload_id).one()
+    if row.content or not row.size:
+        content: bytes = row.content
+        return content
+    joined = io.BytesIO()  # gives its buffer away without a copy
+    for piece in slices(session, payload_id, 0, row.size):
+        joined.write(piece)
+    return joined.getvalue()
 
 
 def slices(session: Session, payload_id: int, offset: int, length: int) -> Iterator[memoryview]:

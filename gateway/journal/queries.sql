@@ -32,6 +32,9 @@ DELETE FROM payload_part
  WHERE payload_id = :payload_id
    AND position = (SELECT max(position) FROM payload_part WHERE payload_id = :payload_id)
 
+-- name: payload_content
+SELECT content, size FROM payload WHERE id = :payload_id
+
 -- name: delete_payload
 DELETE FROM payload WHERE id = :payload_id
 
@@ -118,10 +121,14 @@ SELECT d.id FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.deliver
 SELECT DISTINCT set_key FROM delivery_document WHERE delivery_id = :delivery_id
 
 -- name: insert_delivery
-INSERT INTO delivery (message_id, destination, recipient, action, state, attempts, due_at, expires_at, plan, code,
-                      label, created_at)
-VALUES (:message_id, :destination, :recipient, :action, :state, 0, :now, :expires_at, :plan, '', '', :now)
+INSERT INTO delivery (message_id, mail_id, payload_id, destination, recipient, action, state, attempts, due_at,
+                      expires_at, plan, code, label, created_at)
+VALUES (:message_id, :mail_id, :payload_id, :destination, :recipient, :action, :state, 0, :now, :expires_at, :plan,
+        '', '', :now)
 RETURNING id
+
+-- name: insert_delivery_key
+INSERT INTO delivery_key (key, delivery_id) VALUES (:key, :delivery_id)
 
 -- name: insert_delivery_document
 INSERT INTO delivery_document (delivery_id, position, document_id, uid, set_key)
@@ -129,7 +136,8 @@ VALUES (:delivery_id, :position, :document_id, :uid, :set_key)
 
 -- Who carried this document there before. Submit and replace count as one: `deletion` is 0 or 1.
 -- name: earlier_deliveries
-SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label
+SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label,
+       (SELECT a.details FROM attempt a WHERE a.delivery_id = d.id ORDER BY a.id DESC LIMIT 1) AS details
   FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient
    AND (d.action = 'delete') = :deletion
@@ -161,8 +169,9 @@ UPDATE delivery
                WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended')
                  AND claimed_by IS NULL AND due_at <= :now
                ORDER BY due_at, id LIMIT :limit)
-RETURNING id, message_id, destination, recipient, action, plan, attempts, state, expires_at,
-          (SELECT control_id FROM message WHERE message.id = delivery.message_id) AS control_id
+RETURNING id, message_id, mail_id, payload_id, destination, recipient, action, plan, attempts, state, expires_at,
+          (SELECT control_id FROM message WHERE message.id = delivery.message_id) AS control_id,
+          (SELECT size FROM payload WHERE payload.id = delivery.payload_id) AS payload_size
 
 -- name: next_due_delivery
 SELECT min(due_at) FROM delivery
@@ -240,3 +249,101 @@ SELECT destination, state, count(*) AS depth, min(created_at) AS oldest FROM del
 
 -- name: insert_fact
 INSERT INTO fact (kind, at, message_id, delivery_id, data) VALUES (:kind, :now, :message_id, :delivery_id, :data)
+
+-- === received mails =================================================================================================
+
+-- name: insert_received_mail
+INSERT INTO received_mail (connector, mailbox, place, payload_id, sha256, size, state, kind, reason, findings, attempts,
+                           due_at, received_at)
+VALUES (:connector, :mailbox, :place, :payload_id, :sha256, :size, 'received', '', '', '[]', 0, :now, :now)
+RETURNING id
+
+-- name: received_mail_at
+SELECT id FROM received_mail WHERE mailbox = :mailbox AND place = :place
+
+-- The same bytes, kept before under another place (the mailbox was restored, or the operator delivered twice).
+-- name: received_mail_before
+SELECT id FROM received_mail WHERE sha256 = :sha256 AND mailbox = :mailbox AND id < :mail_id ORDER BY id LIMIT 1
+
+-- name: due_mails
+SELECT id, connector, mailbox, place, payload_id, sha256, size, state, attempts FROM received_mail
+ WHERE state IN ('received', 'ended') AND due_at <= :now
+ ORDER BY due_at, id LIMIT :limit
+
+-- name: next_due_mail
+SELECT min(due_at) FROM received_mail WHERE state IN ('received', 'ended')
+
+-- name: postpone_mail
+UPDATE received_mail SET attempts = attempts + 1, due_at = :due_at WHERE id = :mail_id
+
+-- name: mail_forwarded
+UPDATE received_mail SET state = 'forwarded', kind = 'inbound', findings = :findings
+ WHERE id = :mail_id AND state = 'received'
+
+-- Its last delivery to the DPI has ended: what follows is due.
+-- name: mail_ended
+UPDATE received_mail SET state = 'ended', attempts = 0, due_at = :now
+ WHERE id = :mail_id AND state = 'forwarded'
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.mail_id = received_mail.id AND d.destination = 'dpi'
+                      AND d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded'))
+
+-- name: mail_treated
+UPDATE received_mail SET state = 'treated', kind = :kind, reason = :reason, findings = :findings, treated_at = :now
+ WHERE id = :mail_id AND state <> 'treated'
+
+-- name: mail_findings
+SELECT findings FROM received_mail WHERE id = :mail_id
+
+-- name: mails_to_file
+SELECT id, connector, mailbox, place, kind, reason FROM received_mail
+ WHERE treated_at IS NOT NULL AND filed_at IS NULL ORDER BY id LIMIT :limit
+
+-- name: mail_filed
+UPDATE received_mail SET filed_at = :now WHERE id = :mail_id
+
+-- name: deliveries_of_mail
+SELECT d.id, d.destination, d.state, d.outcome, d.code, d.label, dd.uid,
+       (SELECT a.details FROM attempt a WHERE a.delivery_id = d.id ORDER BY a.id DESC LIMIT 1) AS details
+  FROM delivery d LEFT JOIN delivery_document dd ON dd.delivery_id = d.id
+ WHERE d.mail_id = :mail_id AND d.destination = 'dpi'
+ ORDER BY d.id
+
+-- name: insert_received_document
+INSERT INTO received_document (mail_id, position, uid, set_key, version, replaces_uid, action, type_code, patient,
+                               confidentiality, sha256, size, delivery_id, accepted_at)
+VALUES (:mail_id, :position, :uid, :set_key, :version, :replaces_uid, :action, :type_code, :patient, :confidentiality,
+        :sha256, :size, :delivery_id, :now)
+RETURNING id
+
+-- name: received_documents_by_uid
+SELECT r.id, r.mail_id, r.uid, r.set_key, r.version, r.sha256, r.patient, r.action, r.confidentiality, d.state
+  FROM received_document r CROSS JOIN delivery d ON d.id = r.delivery_id
+ WHERE r.uid = :key ORDER BY r.id
+
+-- name: received_documents_by_set
+SELECT r.id, r.mail_id, r.uid, r.set_key, r.version, r.sha256, r.patient, r.action, r.confidentiality, d.state
+  FROM received_document r CROSS JOIN delivery d ON d.id = r.delivery_id
+ WHERE r.set_key = :key ORDER BY r.id
+
+-- === receipts =======================================================================================================
+
+-- name: delivery_by_key
+SELECT d.id, d.destination, d.recipient, d.plan, d.state, d.message_id
+  FROM delivery_key k CROSS JOIN delivery d ON d.id = k.delivery_id
+ WHERE k.key = :key
+
+-- name: insert_receipt
+INSERT INTO receipt (mail_id, delivery_id, event, fact, accepted, recipient, recipient_id, code, label, told, at)
+VALUES (:mail_id, :delivery_id, :event, :fact, :accepted, :recipient, :recipient_id, :code, :label, :told, :now)
+RETURNING id
+
+-- name: receipts_of_delivery
+SELECT id, event, fact, recipient, recipient_id, code, label, told, accepted, at FROM receipt
+ WHERE delivery_id = :delivery_id ORDER BY id
+
+-- === incidents ======================================================================================================
+
+-- name: insert_incident
+INSERT INTO incident (at, flow, family, code, route, message_id, mail_id, delivery_id, words, report_id)
+VALUES (:now, :flow, :family, :code, :route, :message_id, :mail_id, :delivery_id, :words, NULL)
+RETURNING id

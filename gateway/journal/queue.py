@@ -8,8 +8,9 @@ acceptance; a refused or expired one does not block its correction. The statemen
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlmodel import Session
 
@@ -21,16 +22,21 @@ from gateway.journal.sql import insert, run
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A final transaction to enqueue. `documents` are (row id, uid, set key) in order; `lifetime` in seconds."""
+    """A final transaction to enqueue. `documents` are (row id, uid, set key) in order, the row None for a document
+    that came by mail; `lifetime` in seconds. `keys`: what a receipt names it by; `payload_id`: bytes beside the plan.
+    """
 
-    message_id: int
+    message_id: int | None
     destination: str
     recipient: str
     action: Action
-    documents: tuple[tuple[int, str, str], ...]
+    documents: tuple[tuple[int | None, str, str], ...]
     plan: bytes
     now: float
     lifetime: float
+    keys: tuple[str, ...] = ()
+    mail_id: int | None = None
+    payload_id: int | None = None
 
 
 def enqueue(session: Session, new: NewDelivery) -> int:
@@ -41,6 +47,8 @@ def enqueue(session: Session, new: NewDelivery) -> int:
         session,
         "insert_delivery",
         message_id=new.message_id,
+        mail_id=new.mail_id,
+        payload_id=new.payload_id,
         destination=new.destination,
         recipient=new.recipient,
         action=new.action.value,
@@ -59,6 +67,8 @@ def enqueue(session: Session, new: NewDelivery) -> int:
             uid=uid,
             set_key=set_key,
         )
+    for key in new.keys:
+        run(session, "insert_delivery_key", key=key, delivery_id=delivery_id)
     return delivery_id
 
 
@@ -85,6 +95,8 @@ class Earlier:
     outcome: str
     code: str
     label: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Of its last attempt."""
 
 
 def earlier_deliveries(
@@ -99,7 +111,18 @@ def earlier_deliveries(
         recipient=recipient,
         deletion=int(action is Action.DELETE),
     )
-    return [Earlier(r.id, DeliveryState(r.state), r.plan, r.outcome or "", r.code, r.label) for r in rows]
+    return [
+        Earlier(
+            r.id,
+            DeliveryState(r.state),
+            r.plan,
+            r.outcome or "",
+            r.code,
+            r.label,
+            json.loads(r.details or "{}"),
+        )
+        for r in rows
+    ]
 
 
 def report_to(session: Session, delivery_id: int, message_id: int) -> None:
@@ -127,9 +150,9 @@ class Claimed:
     """A delivery in hand: what a runner needs to make a `DeliveryJob`. `attempt` counts from 1."""
 
     id: int
-    message_id: int
+    message_id: int | None
     control_id: str
-    """MSH-10 of the message that brought it."""
+    """MSH-10 of the message that brought it; empty without one."""
     destination: str
     recipient: str
     action: Action
@@ -142,6 +165,14 @@ class Claimed:
     predecessor_uids: tuple[str, ...]
     uncertain_attempts: int
     may_be_there: bool
+    mail_id: int | None = None
+    payload_id: int | None = None
+    payload_size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that it carries."""
+        return sum(d.size for d in self.documents) + self.payload_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +203,10 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
             Claimed(
                 id=row.id,
                 message_id=row.message_id,
-                control_id=row.control_id,
+                control_id=row.control_id or "",
+                mail_id=row.mail_id,
+                payload_id=row.payload_id,
+                payload_size=row.payload_size or 0,
                 destination=row.destination,
                 recipient=row.recipient,
                 action=action,

@@ -38,6 +38,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from sqlmodel import Session, SQLModel, create_engine
 
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
+from gateway.journal.migrations import migrate
 from gateway.journal.models import SCHEMA_VERSION, UPGRADABLE
 from gateway.settings import JournalSettings
 
@@ -196,6 +197,8 @@ class Journal:
                 raise ConfigurationFault(
                     f"{self.path.name}: schema version {version}, this gateway needs {SCHEMA_VERSION}"
                 )
+            if version in UPGRADABLE:
+                migrate(self.path, version)
             with self._write_engine.begin() as c:
                 SQLModel.metadata.create_all(c)
                 c.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION:d}")

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
-from gateway.journal import payloads
-from gateway.journal.models import Fact
+from gateway.journal import mails, payloads, queue
+from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.records import add_fact
 from gateway.journal.sql import QUERIES
 from gateway.journal.store import Journal
@@ -265,13 +265,59 @@ async def test_too_many_waiting_writes_are_refused_at_once(
         await journal.close()
 
 
-async def test_a_journal_of_schema_1_gets_its_new_tables(tmp_path: Path) -> None:
-    await (await Journal.open(tmp_path / "j.sqlite")).close()
+OLD = {
+    1: ("DROP TABLE payload_part;", "DROP TABLE payload_pending;", "PRAGMA user_version = 1;"),
+    2: (),
+}
+
+
+@pytest.mark.parametrize("version", sorted(OLD))
+async def test_a_journal_of_an_older_schema_is_brought_up_to_date_with_all_that_is_in_it(
+    tmp_path: Path, version: int
+) -> None:
     with sqlite3.connect(tmp_path / "j.sqlite") as db:
-        db.execute("DROP TABLE payload_part")
-        db.execute("DROP TABLE payload_pending")
-        db.execute("PRAGMA user_version = 1")
+        db.executescript((Path(__file__).parent / "schema_2.sql").read_text(encoding="utf-8"))
+        for statement in OLD[version]:
+            db.execute(statement)
+        db.executescript(
+            """
+            INSERT INTO payload VALUES (1, 'x', 3, x'414243');
+            INSERT INTO message VALUES
+                (1, 'c', 1, 'x', 3, 'k', 'ID', 'A|B', 'MDM^T02', '', 'answered', 'AA', x'41', '[]', '{}', 1, 2);
+            INSERT INTO document VALUES
+                (1, 1, 0, '1.2', '1.2', 1, NULL, 'submit', 't', '[]', '', 'x', 3, 1, 0, 3, 2);
+            INSERT INTO delivery VALUES
+                (7, 1, 'dmp', '', 'submit', 'ready', NULL, 2, 3, 4, x'7b7d', NULL, '', '', 2, NULL);
+            INSERT INTO delivery_document VALUES (7, 0, 1, '1.2', '1.2');
+            INSERT INTO attempt VALUES (1, 7, 1, 'deliver', 1, 2, 'transient', '', '', '{}');
+            INSERT INTO report_to VALUES (7, 1);
+            """
+        )
     db.close()
     journal = await Journal.open(tmp_path / "j.sqlite")
-    assert await journal.read(payloads.pending) == []
-    await journal.close()
+    try:
+        assert await journal.read(payloads.pending) == []
+        claim = await journal.write(lambda s: queue.claim(s, "dmp", 4, 10.0, "me"))
+        assert [(c.id, c.message_id, c.control_id, c.attempt) for c in claim.deliveries] == [(7, 1, "ID", 3)]
+        assert [d.uid for d in claim.deliveries[0].documents] == ["1.2"]
+        assert await journal.read(lambda s: queue.told(s, 7)) == [1]
+        assert await journal.read(lambda s: mails.due(s, 1e12, 9)) == []
+    finally:
+        await journal.close()
+    with sqlite3.connect(tmp_path / "j.sqlite") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        made = {name: _squeezed(sql) for name, sql in db.execute(_SCHEMA)}
+    db.close()
+    await (await Journal.open(tmp_path / "new.sqlite")).close()
+    with sqlite3.connect(tmp_path / "new.sqlite") as db:
+        assert made == {name: _squeezed(sql) for name, sql in db.execute(_SCHEMA)}
+    db.close()
+
+
+_SCHEMA = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+
+
+def _squeezed(sql: str) -> str:
+    """A definition without its blanks and quotes."""
+    return re.sub(r"[\s\"]+", "", sql)
