@@ -219,6 +219,15 @@ class WithCertificates(Protocol):
         ...
 
 
+@runtime_checkable
+class WithAges(Protocol):
+    """A connector that works with data of others that grow old (a white list, a directory)."""
+
+    def ages(self) -> Mapping[str, datetime]:
+        """Name of what is in use to the instant (aware) at which it was last known to be up to date."""
+        ...
+
+
 Audit = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Record, durably, one JSON-able entry of what a caller asked and what came of it; no patient data. Raises
 `EnvironmentFault` when it cannot be recorded."""

@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 import uvicorn
 
-from connectors.port import Connector, WithApi, WithCertificates
+from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
@@ -121,8 +121,13 @@ class Gateway:
         return self.settings.conformance
 
     def checks(self) -> dict[str, str]:
-        """The layers of the official CDA package and their state."""
-        return self.layers.status()
+        """The layers of the official CDA package and their state; what connectors use and when it was confirmed."""
+        found = self.layers.status()
+        for name, connector in self.connectors.items():
+            if isinstance(connector, WithAges):
+                dates = connector.ages().items()
+                found |= {f"{name}.{data}": f"{confirmed:%Y-%m-%dT%H:%M:%SZ}" for data, confirmed in dates}
+        return found
 
     async def measure(self) -> None:
         """Bring the gauges of queues and certificates up to date."""
@@ -131,6 +136,9 @@ class Gateway:
             if isinstance(connector, WithCertificates):
                 for certificate, end in connector.certificates().items():
                     self.telemetry.certificate_end.labels(name, certificate).set(end.timestamp())
+            if isinstance(connector, WithAges):
+                for data, confirmed in connector.ages().items():
+                    self.telemetry.data_age.labels(name, data).set(now - confirmed.timestamp())
         for share, used in self.overloads.budget.used().items():
             self.telemetry.memory.labels(share).set(used)
         depths = await self.journal.read(lambda s: queue.queue_depths(s, now))

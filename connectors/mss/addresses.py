@@ -1,9 +1,8 @@
-"""Addresses: syntax, domain, national white list. Pure but for `read_white_list`, which reads one file.
+"""Addresses: syntax, domain, the patient's own. Pure.
 
 Purpose: decide before the ACK whether a recipient can be written to.
 Guarantee: an address that passes `is_address` holds only characters that are safe in an SMTP command and in a
 header.
-Fails: `ConfigurationFault` when the white list cannot be read.
 Source: RFC 5321 §4.1.2 (dot-string form only: MSSanté addresses have no quoted local part), spec/mssante.md
 §1.4.
 """
@@ -11,18 +10,16 @@ Source: RFC 5321 §4.1.2 (dot-string form only: MSSanté addresses have no quote
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from datetime import datetime
 
-from lxml import etree
-
-from gateway.errors import ConfigurationFault
-from gateway.safexml import safe_parser
+from gateway.cda.values import valid_ins
+from gateway.hl7.transmission import INS_NIA, INS_NIR, PATIENT_DOMAIN, Patient
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # a last label of one letter is a truncated address (seen in the volet's own examples), never a real domain
 _ADDRESS = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>(?:{_LABEL}\.)+[A-Za-z]{{2,63}})")
-_NAMESPACE = "{https://listeblanche.mssante.fr/schema}"
+_MAJORITY = 18
 
 
 def is_address(text: str) -> bool:
@@ -41,17 +38,22 @@ def same_mailbox_key(address: str) -> str:
     return address.lower()
 
 
-def read_white_list(path: Path) -> frozenset[str]:
-    """The lower-cased domains of a `listeblanchemssante.xml` file. Raises `ConfigurationFault`."""
-    try:
-        tree = etree.parse(path, safe_parser())
-    except (OSError, etree.XMLSyntaxError) as e:
-        raise ConfigurationFault(f"white list {path.name} cannot be read: {type(e).__name__}") from e
-    names = frozenset(
-        (element.text or "").strip().lower()
-        for element in tree.iter(f"{_NAMESPACE}Nom")
-        if (element.text or "").strip()
-    )
-    if tree.docinfo.internalDTD is not None or not names:
-        raise ConfigurationFault(f"white list {path.name} holds no domain, or a DOCTYPE")
-    return names
+def patient_address(patient: Patient) -> str | None:
+    """The mailbox of a patient on Mon espace santé: `<matricule>@patient.mssante.fr`.
+
+    None unless PID-3 holds exactly one INS of a real domain (NIR or NIA) with a right key, and PID-32 says that the
+    identity is qualified (ECO.2.2.6).
+    """
+    real = {i.value.upper() for i in patient.identifiers if i.authority in (INS_NIR, INS_NIA)}
+    if len(real) != 1 or patient.identity_status != "VALI":
+        return None
+    (matricule,) = real
+    return f"{matricule}@{PATIENT_DOMAIN}" if valid_ins(matricule) else None
+
+
+def is_minor(birth_date: str, now: datetime) -> bool:
+    """True when somebody born on `birth_date` (YYYYMMDD…) is surely under 18 at `now`."""
+    if len(birth_date) < 8 or not birth_date[:8].isdigit():
+        return False
+    # comparing digits: a birthday of 29 February needs no calendar
+    return int(birth_date[:8]) + _MAJORITY * 10_000 > int(now.strftime("%Y%m%d"))

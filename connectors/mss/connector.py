@@ -17,10 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from connectors.mss import mail, preparing
-from connectors.mss.addresses import read_white_list
 from connectors.mss.pdf_copy import NoPdf
 from connectors.mss.plan import MailPlan, from_json, to_json
+from connectors.mss.preparing import Limits
 from connectors.mss.settings import MssSettings, load
+from connectors.mss.white_list import WhiteList
 from connectors.port import (
     Accepted,
     ConnectorContext,
@@ -64,7 +65,7 @@ class MssConnector:
         self._version = software_version
         self._book: RuleBook | None = None
         self._pool: SmtpPool | None = None
-        self._white_list: frozenset[str] | None = None
+        self._white_list = WhiteList(settings)
 
     def use(self, book: RuleBook) -> None:
         """Receive the complete rule book."""
@@ -82,18 +83,19 @@ class MssConnector:
             await pool.start()
         except ConfigurationFault as e:
             problems.append(str(e))
-        if self.settings.white_list is not None:
-            try:
-                self._white_list = await asyncio.to_thread(read_white_list, self.settings.white_list)
-            except ConfigurationFault as e:
-                problems.append(str(e))
+        try:
+            await self._white_list.start()
+        except ConfigurationFault as e:
+            problems.append(str(e))
         if problems:
             await pool.close()
+            await self._white_list.stop()
             raise ConfigurationFault("connectors.mss: " + "; ".join(problems))
         self._pool = pool
 
     async def stop(self) -> None:
-        """End the idle sessions."""
+        """End the idle sessions, stop watching the files."""
+        await self._white_list.stop()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -102,13 +104,20 @@ class MssConnector:
         """`connectors.port.WithCertificates`."""
         return {} if self._pool is None else self._pool.certificates()
 
+    def ages(self) -> Mapping[str, datetime]:
+        """`connectors.port.WithAges`: the white list."""
+        confirmed = self._white_list.confirmed
+        return {} if confirmed is None else {"white_list": confirmed}
+
     async def prepare(self, preparation: Preparation) -> Verdict:
         """The pre-transaction: one `PlannedDelivery` per recipient mailbox, or every reason against."""
         if self._book is None:
             raise GatewayBug("the mss connector has no rule book")
         if self._pool is not None and not self._pool.valid_at(preparation.now):
             return Unavailable("Le certificat de la messagerie MSSanté de l'établissement n'est pas valide.")
-        arguments = (preparation, self.settings, self._book, self._white_list, self._version)
+        announced = self._pool.announced_size if self._pool is not None else None
+        limits = Limits(self._white_list.domains, announced)
+        arguments = (preparation, self.settings, self._book, limits, self._version)
         if sum(len(d.content) for d in preparation.documents) > _INLINE:
             plans, findings = await asyncio.to_thread(_prepare, *arguments)
         else:
@@ -177,10 +186,10 @@ def _prepare(
     preparation: Preparation,
     settings: MssSettings,
     book: RuleBook,
-    white_list: frozenset[str] | None,
+    limits: Limits,
     version: str,
 ) -> tuple[list[MailPlan], Findings]:
-    return preparing.prepare(preparation, settings, book, white_list=white_list, version=version)
+    return preparing.prepare(preparation, settings, book, limits, version=version)
 
 
 def _build(plan: MailPlan, contents: list[bytes], first: bool) -> bytes:

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from connectors.mss import mail, pdf_copy, wording, xdm
-from connectors.mss.addresses import domain_of, is_address, same_mailbox_key
+from connectors.mss.addresses import domain_of, is_address, is_minor, patient_address, same_mailbox_key
 from connectors.mss.plan import Emitter, Leg, MailPlan, PdfCopy, PlannedDocument
 from connectors.mss.settings import Bodies, MssSettings
 from connectors.port import Preparation
@@ -22,6 +22,16 @@ from gateway.cda.document import Document
 from gateway.errors import Place
 from gateway.hl7.transmission import Action, Party, Transmission
 from gateway.rules import Findings, RuleBook, megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is known of the outside when a mail is prepared."""
+
+    white_list: frozenset[str] | None = None
+    """Lower-cased domains; None: not checked."""
+    announced_size: int | None = None
+    """Largest mail in bytes that the operator said it takes; None: not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +48,17 @@ def prepare(
     preparation: Preparation,
     settings: MssSettings,
     book: RuleBook,
+    limits: Limits,
     *,
-    white_list: frozenset[str] | None,
     version: str,
 ) -> tuple[list[MailPlan], Findings]:
     """One plan per recipient address, and all findings. The plans are only to be used when nothing rejects.
 
-    `white_list`: lower-cased domains, or None when not checked. `version`: of the running software.
+    `version`: of the running software.
     """
     findings = Findings(book)
     transmission = preparation.transmission
-    recipients = _recipients(transmission, white_list, findings)
+    recipients = _recipients(preparation, settings, limits.white_list, findings)
     for address in transmission.reply_to:
         if not is_address(address):
             findings.add("MSS-REPLY-TO")
@@ -57,7 +67,8 @@ def prepare(
         return [], findings
     plans = [_plan(preparation, settings, draft, party, leg, version) for party, leg in recipients]
     for plan, (party, _) in zip(plans, recipients, strict=True):
-        _check_size(plan, preparation, settings, draft, party, findings)
+        limit = _smallest(settings.size_limit(domain_of(plan.recipient)), limits.announced_size)
+        _check_size(plan, preparation, limit, draft, party, findings)
     return plans, findings
 
 
@@ -77,13 +88,22 @@ def attachments(plan: MailPlan, contents: list[bytes], *, first: bool) -> list[m
 
 
 def _recipients(
-    transmission: Transmission, white_list: frozenset[str] | None, findings: Findings
+    preparation: Preparation,
+    settings: MssSettings,
+    white_list: frozenset[str] | None,
+    findings: Findings,
 ) -> list[tuple[Party, Leg]]:
     """The recipients to write to, each mailbox once, in the order of the message."""
+    transmission = preparation.transmission
     flags = transmission.flags
+    patients = transmission.recipients_patient
+    if flags.dest_mssante_pat and not patients and settings.compute_patient_address:
+        address = patient_address(transmission.patient)
+        if address is not None:
+            patients = (Party(Place("PID"), address=address),)
     legs = (
         (Leg.PROFESSIONAL, flags.dest_mssante_ps, transmission.recipients_ps, flags.masque_ps),
-        (Leg.PATIENT, flags.dest_mssante_pat, transmission.recipients_patient, flags.invisible_patient),
+        (Leg.PATIENT, flags.dest_mssante_pat, patients, flags.invisible_patient),
     )
     # the profile refuses these before any connector is asked; this is the last door before a wrong recipient
     forbidden = {Leg.PROFESSIONAL: "MSS-MASKED-TO-PS", Leg.PATIENT: "MSS-INVISIBLE-TO-PATIENT"}
@@ -95,10 +115,12 @@ def _recipients(
         if not parties:
             findings.add("MSS-NO-RECIPIENT")
         for party in parties:
-            place = replace(party.place, field=15, component=4)
+            place = _address_place(party)
             address = party.address or ""
             if closed:
                 findings.add(forbidden[leg], place)
+            if leg is Leg.PATIENT and _read_by_representatives(preparation):
+                findings.add("MSS-INVISIBLE-TO-REPRESENTATIVE", place)
             if not is_address(address):
                 findings.add("MSS-ADDRESS", place)
                 continue
@@ -110,6 +132,23 @@ def _recipients(
             seen.add(same_mailbox_key(address))
             kept.append((party, leg))
     return kept
+
+
+def _address_place(party: Party) -> Place:
+    """PRT-15.4, or PID-3 for an address that was computed."""
+    if party.place.segment == "PID":
+        return replace(party.place, field=3)
+    return replace(party.place, field=15, component=4)
+
+
+def _read_by_representatives(preparation: Preparation) -> bool:
+    """INVISIBLE_REP_LEGAUX towards the mailbox of a minor, which the legal representatives open."""
+    transmission = preparation.transmission
+    if not transmission.flags.invisible_rep_legaux:
+        return False
+    told = [transmission.patient.birth_date]
+    told += [d.header.patient.birth_time for d in preparation.documents if d.header.patient]
+    return any(is_minor(date, preparation.now) for date in told)
 
 
 # --- documents -------------------------------------------------------------------------------------------
@@ -266,16 +305,20 @@ def _emitter(settings: MssSettings, sender: Party | None, version: str) -> Emitt
     )
 
 
+def _smallest(*limits: int | None) -> int | None:
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
+
+
 def _check_size(
     plan: MailPlan,
     preparation: Preparation,
-    settings: MssSettings,
+    limit: int | None,
     draft: _Draft,
     party: Party,
     findings: Findings,
 ) -> None:
-    """MSS-TOO-LARGE. The mail is built only when its upper bound passes the limit."""
-    limit = settings.size_limit(domain_of(plan.recipient))
+    """MSS-TOO-LARGE over `limit` bytes. The mail is built only when its upper bound passes the limit."""
     if limit is None:
         return
     archive = xdm.size_bound(plan, [len(d.content) for d in preparation.documents])
@@ -284,4 +327,4 @@ def _check_size(
         return
     contents = [d.content for d in preparation.documents]
     if len(mail.build(plan, body, attachments(plan, contents, first=False))) > limit:
-        findings.add("MSS-TOO-LARGE", replace(party.place, field=15, component=4), limit=megabytes(limit))
+        findings.add("MSS-TOO-LARGE", _address_place(party), limit=megabytes(limit))

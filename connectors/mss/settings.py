@@ -12,12 +12,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from connectors.mss.addresses import is_address
-from connectors.smtp.settings import SmtpTransport, from_base
+from connectors.smtp.settings import LOOPBACK, SmtpTransport, from_base
 from gateway.errors import ConfigurationFault
 from gateway.settings import problems
 
@@ -95,6 +104,21 @@ class MssSettings(SmtpTransport):
     """For the other domains; none: only the operator's own SIZE counts, at delivery."""
     white_list: Path | None = None
     """File `listeblanchemssante.xml`; none: domains are not checked."""
+    white_list_check: float = Field(default=30.0, gt=0)
+    """Seconds between looks at that file: a changed one is used without a restart, a broken one never is."""
+    white_list_url: str = ""
+    """Where the file is downloaded from (`https://espacedeconfiance.mssante.fr/listeblanchemssante.xml`); none: it is
+    laid down by other means."""
+    white_list_checksum_url: str = ""
+    """Where the SHA-256 of the list is published; given: a list that does not agree with it is not taken."""
+    white_list_refresh: float = Field(default=86_400.0, gt=0)
+    """Seconds between downloads."""
+    white_list_timeout: float = Field(default=30.0, gt=0)
+    """Seconds of silence after which a download is given up."""
+    compute_patient_address: bool = False
+    """Write to `<INS>@patient.mssante.fr` when DESTMSSANTEPAT is Y without an address of the patient. Only from a
+    qualified identity (PID-32 VALI) with one NIR or NIA. The message then needs `ROUTE-NO-PATIENT-ADDRESS = "warn"` in
+    `[severity]`, or it is refused before."""
 
     bodies_ps: Bodies = Bodies()
     bodies_patient: Bodies = Bodies()
@@ -111,6 +135,22 @@ class MssSettings(SmtpTransport):
     @classmethod
     def _list_from_base(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         return from_base(path, info)
+
+    @field_validator("white_list_url", "white_list_checksum_url")
+    @classmethod
+    def _over_tls(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("must start with https://")
+        return url
+
+    @model_validator(mode="after")
+    def _download_has_a_place(self) -> Self:
+        if self.white_list_url and self.white_list is None:
+            raise ValueError("white_list_url needs white_list, the file that is kept")
+        if self.white_list_checksum_url and not self.white_list_url:
+            raise ValueError("white_list_checksum_url needs white_list_url")
+        return self
 
     @field_validator("from_address")
     @classmethod

@@ -92,6 +92,12 @@ class Telemetry:
             ["destination", "certificate"],
             registry=r,
         )
+        self.data_age = Gauge(
+            "segur_data_age_seconds",
+            "Seconds since a list of others that a connector uses was last known to be up to date",
+            ["destination", "data"],
+            registry=r,
+        )
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(
             "segur_mllp_connections_closed_total",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from connectors.mss.addresses import is_address
 from connectors.mss.connector import MssConnector
 from connectors.mss.plan import Leg, from_json
 from connectors.mss.preparing import attachments
+from connectors.mss.simulator import create
 from connectors.port import Outcome, OutcomeClass, Preparation, Refused, Report
 from connectors.smtp.replies import Phase, label_of, of_reply, table_code
 from fixtures import build
 from gateway.errors import Place, Severity
 from gateway.hl7.tables import SMTP_ERRORS, table
-from gateway.hl7.transmission import Action, MailBody
+from gateway.hl7.transmission import INS_NIA, INS_NIR, INS_TEST, Action, MailBody, PatientId, Transmission
 from gateway.rules import Preset, read_rules
 from tests.mss import samples
 from tests.mss.samples import BERNARD, MARTIN, PATIENT, accepted, flags, party, preparation, transmission
@@ -119,7 +122,13 @@ async def test_last_door_before_a_wrong_recipient() -> None:
 
 def test_safety_rules_are_invariants() -> None:
     rules = {r.id: r for r in read_rules(MssConnector.rule_tables[0])}
-    for rule in ("MSS-MASKED-TO-PS", "MSS-INVISIBLE-TO-PATIENT", "MSS-ADDRESS", "MSS-REPLY-TO"):
+    for rule in (
+        "MSS-MASKED-TO-PS",
+        "MSS-INVISIBLE-TO-PATIENT",
+        "MSS-ADDRESS",
+        "MSS-REPLY-TO",
+        "MSS-NO-RECIPIENT",
+    ):
         assert rules[rule].invariant
         assert rules[rule].severity["interop"] is Severity.REJECT
 
@@ -136,6 +145,110 @@ async def test_only_the_legs_asked_for_are_written_to() -> None:
     assert from_json(only_patient.deliveries[0].plan).leg is Leg.PATIENT
     nobody = transmission(recipients=(party(MARTIN, 2),), flags=patient_flags)
     assert await refused(preparation(nobody)) == {"MSS-NO-RECIPIENT": ""}
+
+
+QUALIFIED = (PatientId("279035121518989", INS_NIR, "NH"), PatientId("12345", build.IPP_ROOT, "PI"))
+
+
+def to_patient(**traits: Any) -> Transmission:
+    """A transmission to the patient alone, without an address of the patient."""
+    asked = transmission(recipients=(), flags=flags(dest_mssante_ps=False, dest_mssante_pat=True))
+    return replace(
+        asked, patient=replace(asked.patient, identifiers=QUALIFIED, identity_status="VALI", **traits)
+    )
+
+
+async def test_the_patients_address_is_computed_only_when_asked() -> None:
+    """§1.4: `<matricule>@patient.mssante.fr`, behind a setting."""
+    assert await refused(preparation(to_patient())) == {"MSS-NO-RECIPIENT": ""}
+    connector = samples.connector({"compute_patient_address": True})
+    verdict = accepted(await connector.prepare(preparation(to_patient())))
+    (delivery,) = verdict.deliveries
+    assert delivery.recipient == "279035121518989@patient.mssante.fr"
+    assert from_json(delivery.plan).leg is Leg.PATIENT
+    # an address of the message is the one that counts
+    given = replace(to_patient(), recipients=(party(PATIENT, 3),))
+    assert [d.recipient for d in accepted(await connector.prepare(preparation(given))).deliveries] == [
+        PATIENT
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "identifiers"),
+    [
+        ("PROV", QUALIFIED),
+        ("", QUALIFIED),
+        ("VALI", QUALIFIED[1:]),
+        ("VALI", (PatientId("279035121518989", INS_TEST, "NH"),)),
+        ("VALI", (PatientId("279035121518988", INS_NIR, "NH"),)),
+        ("VALI", (PatientId("27903512151898", INS_NIR, "NH"),)),
+        ("VALI", (*QUALIFIED, PatientId("146026322000196", INS_NIA, "NH"))),
+    ],
+)
+async def test_no_address_is_computed_from_what_is_not_a_qualified_ins(
+    status: str, identifiers: tuple[PatientId, ...]
+) -> None:
+    """ECO.2.2.6: a mailbox of somebody else is the worst that can happen."""
+    asked = to_patient()
+    asked = replace(asked, patient=replace(asked.patient, identifiers=identifiers, identity_status=status))
+    assert await refused(preparation(asked), {"compute_patient_address": True}) == {"MSS-NO-RECIPIENT": ""}
+
+
+async def test_a_computed_address_passes_the_same_doors() -> None:
+    """INVISIBLE_PATIENT, white list, size: placed at PID-3."""
+    asked = replace(
+        to_patient(), flags=flags(dest_mssante_ps=False, dest_mssante_pat=True, invisible_patient=True)
+    )
+    table = {"compute_patient_address": True}
+    assert await refused(preparation(asked), table) == {"MSS-INVISIBLE-TO-PATIENT": "PID^1^3"}
+    tight = table | {"size_limits": {"patient.mssante.fr": 100}}
+    assert await refused(preparation(to_patient()), tight) == {"MSS-TOO-LARGE": "PID^1^3"}
+
+
+@pytest.mark.parametrize(
+    ("born", "minor"),
+    [
+        ("20081120", False),
+        ("20081121", True),
+        ("20080101", False),
+        ("20150229", True),
+        ("2015", False),
+        ("", False),
+    ],
+)
+async def test_a_minors_mailbox_is_read_by_the_representatives(born: str, minor: bool) -> None:
+    """INVISIBLE_REP_LEGAUX never to the address of a legal representative (decision 21)."""
+    hidden = flags(dest_mssante_ps=False, dest_mssante_pat=True, invisible_rep_legaux=True)
+    asked = transmission(recipients=(party(PATIENT, 3),), flags=hidden)
+    asked = replace(asked, patient=replace(asked.patient, birth_date=born))
+    prepared = replace(preparation(asked), now=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    verdict = await samples.connector().prepare(prepared)
+    found = {f.rule for f in verdict.findings} if isinstance(verdict, Refused) else set()
+    assert found == ({"MSS-INVISIBLE-TO-REPRESENTATIVE"} if minor else set())
+    # what is not hidden from them, and what goes to professionals, goes
+    seen = replace(asked, flags=flags(dest_mssante_ps=False, dest_mssante_pat=True))
+    accepted(await samples.connector().prepare(replace(prepared, transmission=seen)))
+    ps = transmission(flags=flags(invisible_rep_legaux=True, invisible_patient=True), patient=asked.patient)
+    accepted(await samples.connector().prepare(replace(prepared, transmission=ps)))
+
+
+async def test_the_size_that_the_operator_announced_refuses_before_the_ack(tmp_path: Path) -> None:
+    """§1.2: the SIZE of the EHLO answer is known after the first mail."""
+    operator = create(tmp_path, size_limit=60_000)
+    await operator.start()
+    connector = samples.connector(operator.connector_settings())
+    await connector.start()
+    big = preparation(transmission(recipients=(party(MARTIN, 2),)), build.cda_n1(payload=build.pdf(60_000)))
+    accepted(await connector.prepare(big))
+    small = preparation(transmission(recipients=(party(MARTIN, 2),)))
+    delivery = accepted(await connector.prepare(small)).deliveries[0]
+    assert (await connector.deliver(samples.job(delivery, small))).outcome is OutcomeClass.SUCCESS
+    verdict = await connector.prepare(big)
+    assert isinstance(verdict, Refused)
+    assert [f.rule for f in verdict.findings] == ["MSS-TOO-LARGE"]
+    accepted(await connector.prepare(small))
+    await connector.stop()
+    await operator.stop()
 
 
 def test_wants() -> None:
