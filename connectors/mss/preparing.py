@@ -189,7 +189,8 @@ def _draft(preparation: Preparation, settings: MssSettings, findings: Findings) 
         unique_id=oid_of(uuid.uuid4()),
         source_id=settings.source_oid,
         now=preparation.now,
-        title=wording.one_line(label),
+        # as the official archives: the lot of one document is named as it is
+        title=planned[0].entry.title if len(planned) == 1 else wording.one_line(label),
         patient_id=planned[0].entry.patient_id,
         author=planned[0].entry.authors[0] if planned[0].entry.authors else None,
     )
