@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from connectors.mss.simulator import imap_fetch
 from connectors.mss.simulator.faults import Fault
 from connectors.mss.simulator.imap_folders import Folders
 from connectors.mss.simulator.imap_selected import No, View
@@ -341,7 +342,7 @@ class Session:
     async def _fetch(self, view: View, arguments: list[object], *, uid: bool) -> None:
         if self._accounts.imap_fault("imap_busy", self._address) is not None:
             raise No("[UNAVAILABLE] later")
-        body = "[" in str(arguments[1:]) or "RFC822" in str(arguments[1:]).upper().replace("RFC822.SIZE", "")
+        body = len(arguments) == 2 and any(i.section is not None for i in imap_fetch.items(arguments[1]))
         cut = self._accounts.imap_fault("imap_cut", self._address) if body else None
         for response in view.fetch(arguments, uid=uid):
             if cut is not None:
