@@ -13,12 +13,14 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
-from typing import Literal
+from typing import Literal, Protocol
 
-from connectors.mss.plan import Emitter, MailPlan
+from connectors.mss.plan import Emitter, PlannedDocument
 from connectors.mss.wording import ascii_form, one_line
 from connectors.xds.ebrim import Member, xdm_metadata
+from connectors.xds.model import SubmissionSet
 from gateway.errors import GatewayBug
 from gateway.hl7.transmission import Action
 
@@ -31,6 +33,21 @@ _FIXED_OVERHEAD = 24_000
 """README, INDEX, METADATA (uncompressed, first document) and the ZIP's own records."""
 _PER_DOCUMENT = 24_000
 ActionSlot = Literal["C", "D"] | None
+
+
+class ArchivePlan(Protocol):
+    """What an archive is made of: a `MailPlan` has it, and so has the report of an error. `created` is aware, UTC."""
+
+    @property
+    def action(self) -> Action: ...
+    @property
+    def created(self) -> datetime: ...
+    @property
+    def documents(self) -> tuple[PlannedDocument, ...]: ...
+    @property
+    def submission(self) -> SubmissionSet: ...
+    @property
+    def emitter(self) -> Emitter: ...
 
 
 def document_name(number: int) -> str:
@@ -49,7 +66,7 @@ def action_slot(action: Action, first: bool) -> ActionSlot:
     return "C" if action is Action.REPLACE and not first else None
 
 
-def build(plan: MailPlan, contents: Sequence[bytes], *, first: bool = False) -> bytes:
+def build(plan: ArchivePlan, contents: Sequence[bytes], *, first: bool = False) -> bytes:
     """The archive of `plan` with the documents' bytes in the plan's order."""
     if len(contents) != len(plan.documents):
         raise GatewayBug("the archive has not the planned number of documents")
@@ -92,7 +109,7 @@ def build(plan: MailPlan, contents: Sequence[bytes], *, first: bool = False) -> 
     return out.getvalue()
 
 
-def size_bound(plan: MailPlan, sizes: Sequence[int]) -> int:
+def size_bound(plan: ArchivePlan, sizes: Sequence[int]) -> int:
     """An upper bound in bytes of `build`'s result for documents of `sizes` bytes (deflate adds at most 5
     bytes per 16 kB to data that does not shrink, RFC 1951 §3.2.4)."""
     return _FIXED_OVERHEAD + sum(size + size // 1000 + _PER_DOCUMENT for size in sizes)

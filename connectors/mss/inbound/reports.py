@@ -14,34 +14,32 @@ Error, C (default) has `processed/error` and the field Error. The reader of MDN 
 
 from __future__ import annotations
 
-import binascii
-import hashlib
 import io
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.header import Header
-from email.utils import encode_rfc2231, format_datetime, formataddr
+from email.utils import format_datetime, formataddr
 from enum import StrEnum
 from typing import Literal
 
 from connectors.mss.addresses import is_address, same_mailbox_key
 from connectors.mss.inbound.answers import IntegrationError
 from connectors.mss.inbound.envelope import InboundMail, MailKind, message_id_of
+from connectors.mss.inbound.parts import (
+    attach,
+    boundary_of,
+    open_part,
+    own_address,
+    rfc822_headers,
+    spliced,
+    text_header,
+    text_part,
+    token,
+)
 from connectors.mss.mail import ARCHIVE_NAME
 from connectors.mss.wording import ascii_form, one_line
-from gateway.errors import GatewayBug
 
 KO = "[KO Intégration système !]"
-_LINE = 76
-_SLICE = 57 * 4096
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-_LONGEST = 998
-_NAME_MAX = 70
-"""Characters of a file name in a header: at most 840 octets in RFC 2231."""
 _ORIGINAL = "message_original.eml"
-_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 
 
 class MdnForm(StrEnum):
@@ -112,8 +110,8 @@ def build_mdn(
             "Le message ci-dessous n'a pas pu être intégré automatiquement dans le DPI pour la raison suivante :"
             f" {error.label} (code {error.code})."
         )
-    whole, eight_bit = _spliced(mail.raw)
-    boundary = _boundary(message_id, mail.raw)
+    whole, eight_bit = spliced(mail.raw)
+    boundary = boundary_of(message_id, mail.raw)
     out = io.BytesIO()
     _headers(out, reporter, to, subject, message_id, now, mail, "auto-replied")
     out.write(
@@ -121,16 +119,16 @@ def build_mdn(
         + boundary
         + b'"\r\n\r\n'
     )
-    _text_part(out, boundary, sentence)
-    _open(out, boundary, "Content-Type: message/disposition-notification")
+    text_part(out, boundary, sentence)
+    open_part(out, boundary, "Content-Type: message/disposition-notification")
     out.write(_notification(mail, reporter, error, displayed, form))
     if whole is None:
         # its lines cannot travel in the open, and a message/rfc822 may not be encoded: the headers alone (RFC 6522)
-        _open(out, boundary, "Content-Type: text/rfc822-headers")
+        open_part(out, boundary, "Content-Type: text/rfc822-headers")
         eight_bit = False
         out.write(_identification(mail))
     else:
-        _open(out, boundary, *_rfc822(eight_bit))
+        open_part(out, boundary, *rfc822_headers(eight_bit))
         out.write(whole)
     if form is not MdnForm.C and error is not None:
         _reattach(out, boundary, mail)
@@ -171,18 +169,23 @@ def _error_mail(
     now: datetime,
     reattach: bool,
 ) -> OutgoingMail:
-    whole, eight_bit = _spliced(mail.raw)
-    boundary = _boundary(message_id, mail.raw)
+    whole, eight_bit = spliced(mail.raw)
+    boundary = boundary_of(message_id, mail.raw)
     out = io.BytesIO()
     subject = f"{KO}[{error.code}] {mail.subject}"
     _headers(out, reporter, to, subject, message_id, now, mail, "auto-generated")
     out.write(b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n')
-    _text_part(out, boundary, _explanation(mail, error, reattach))
+    text_part(out, boundary, _explanation(mail, error, reattach))
     if whole is None:
-        _attachment(out, boundary, "application/octet-stream", _ORIGINAL, mail.raw)
+        attach(out, boundary, "application/octet-stream", _ORIGINAL, mail.raw)
         eight_bit = False
     else:
-        _open(out, boundary, *_rfc822(eight_bit), f'Content-Disposition: attachment; filename="{_ORIGINAL}"')
+        open_part(
+            out,
+            boundary,
+            *rfc822_headers(eight_bit),
+            f'Content-Disposition: attachment; filename="{_ORIGINAL}"',
+        )
         out.write(whole)
     if reattach:
         _reattach(out, boundary, mail)
@@ -222,12 +225,12 @@ def _notification(
     """The fields of message/disposition-notification, in ASCII."""
     lines = []
     if reporter.host or reporter.product:
-        lines.append(f"Reporting-UA: {_token(reporter.host)}; {_token(reporter.product)}")
+        lines.append(f"Reporting-UA: {token(reporter.host)}; {token(reporter.product)}")
     original = mail.original_recipient.partition(";")[2].strip() or mail.original_recipient
     if not is_address(original):
         original = reporter.address
     lines.append(f"Original-Recipient: rfc822;{original}")
-    lines.append(f"Final-Recipient: rfc822;{_address(reporter.address)}")
+    lines.append(f"Final-Recipient: rfc822;{own_address(reporter.address)}")
     identifier = message_id_of(mail)
     if identifier:
         lines.append(f"Original-Message-ID: {identifier}")
@@ -247,7 +250,7 @@ def _notification(
 
 
 def _identification(mail: InboundMail) -> bytes:
-    lines = [_text("Subject", mail.subject)]
+    lines = [text_header("Subject", mail.subject)]
     identifier = message_id_of(mail)
     if identifier:
         lines.append(f"Message-ID: {identifier}")
@@ -268,11 +271,11 @@ def _headers(
     automatic: Literal["auto-replied", "auto-generated"],
 ) -> None:
     lines = [
-        f"From: {formataddr((one_line(reporter.name), _address(reporter.address)), charset='utf-8')}",
-        f"To: {_address(to)}",
-        _text("Subject", subject),
+        f"From: {formataddr((one_line(reporter.name), own_address(reporter.address)), charset='utf-8')}",
+        f"To: {own_address(to)}",
+        text_header("Subject", subject),
         f"Date: {format_datetime(now)}",
-        f"Message-ID: {_token(message_id)}",
+        f"Message-ID: {token(message_id)}",
     ]
     identifier = message_id_of(mail)
     if identifier:
@@ -281,106 +284,11 @@ def _headers(
     out.write("".join(line + "\r\n" for line in lines).encode("ascii"))
 
 
-def _rfc822(eight_bit: bool) -> Sequence[str]:
-    encoding = "8bit" if eight_bit else "7bit"
-    return ("Content-Type: message/rfc822", f"Content-Transfer-Encoding: {encoding}")
-
-
-def _open(out: io.BytesIO, boundary: bytes, *lines: str) -> None:
-    """A boundary and the headers of a part."""
-    out.write(b"\r\n--" + boundary + b"\r\n")
-    out.write("".join(line + "\r\n" for line in lines).encode("ascii") + b"\r\n")
-
-
-def _text_part(out: io.BytesIO, boundary: bytes, text: str) -> None:
-    _open(out, boundary, "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: base64")
-    out.writelines(_base64(("\r\n".join(text.splitlines()) + "\r\n").encode("utf-8", "replace")))
-
-
 def _reattach(out: io.BytesIO, boundary: bytes, mail: InboundMail) -> None:
     """The archive and the other files again, each as an attachment of its own."""
     if mail.archive is not None:
-        _attachment(out, boundary, "application/zip", ARCHIVE_NAME, mail.archive)
+        attach(out, boundary, "application/zip", ARCHIVE_NAME, mail.archive)
     for attached in mail.attachments:
         content = attached.part.content()
         if content is not None:
-            _attachment(out, boundary, attached.mime_type, attached.name or "piece_jointe", content)
-
-
-def _attachment(out: io.BytesIO, boundary: bytes, mime_type: str, name: str, content: bytes) -> None:
-    name = one_line(name)[-_NAME_MAX:]  # the end, with its extension
-    plain = ascii_form(name).replace('"', "'").replace("\\", "_")
-    disposition = f'attachment; filename="{plain}"'
-    if plain != name:
-        disposition = "attachment;\r\n filename*=" + encode_rfc2231(name, "utf-8", "")
-    if not _TYPE.fullmatch(mime_type) or mime_type.startswith(("multipart/", "message/")):
-        mime_type = "application/octet-stream"
-    _open(
-        out,
-        boundary,
-        f'Content-Type: {mime_type};\r\n name="{plain}"',
-        "Content-Transfer-Encoding: base64",
-        f"Content-Disposition: {disposition}",
-    )
-    out.writelines(_base64(content))
-
-
-def _base64(content: bytes) -> Iterator[bytes]:
-    """`content` in base64 lines of 76 characters, CRLF after each."""
-    view = memoryview(content)
-    for start in range(0, len(view), _SLICE):
-        text = binascii.b2a_base64(view[start : start + _SLICE], newline=False)
-        yield b"\r\n".join([text[i : i + _LINE] for i in range(0, len(text), _LINE)]) + b"\r\n"
-
-
-def _spliced(raw: bytes) -> tuple[bytes | None, bool]:
-    """The original as it may stand in message/rfc822 (CRLF), and whether it has octets above 127; None when it cannot
-    travel in the open (NUL, or a line above 998 octets)."""
-    clean = raw.count(b"\r\n") == raw.count(b"\n") == raw.count(b"\r")
-    whole = raw if clean else _BARE.sub(b"\r\n", raw)
-    if b"\0" in whole or _has_long_line(whole):
-        return None, False
-    return whole, not whole.isascii()
-
-
-def _has_long_line(text: bytes) -> bool:
-    """True when a line has more than 998 octets; `text` has CRLF."""
-    position = 0
-    while len(text) - position > _LONGEST:
-        end = text.rfind(b"\n", position, position + _LONGEST + 2)
-        if end < 0:
-            return True
-        position = end + 1
-    return False
-
-
-def _boundary(message_id: str, raw: bytes) -> bytes:
-    """A boundary that the original does not hold; the same for the same mail."""
-    number = 0
-    while True:
-        digest = hashlib.sha256(f"{message_id} {number}".encode("utf-8", "replace")).hexdigest()
-        boundary = f"=_{digest[:40]}".encode("ascii")
-        if boundary not in raw:
-            return boundary
-        number += 1
-
-
-def _address(address: str) -> str:
-    if not is_address(address):
-        raise GatewayBug("an address of a report is no address")
-    return address
-
-
-def _token(value: str) -> str:
-    return ascii_form(one_line(value))
-
-
-def _text(name: str, value: str) -> str:
-    """A text header: as it is when ASCII, else RFC 2047; folded before column 78."""
-    value = one_line(value)
-    charset = "us-ascii" if value.isascii() and "=?" not in value else "utf-8"
-    # without blanks to fold at, plain text would make one long line
-    if any(len(word) > 60 for word in value.split(" ")):
-        charset = "utf-8"
-    header = Header(value, charset, maxlinelen=76, header_name=name)
-    return f"{name}: {header.encode(linesep=chr(13) + chr(10))}"
+            attach(out, boundary, attached.mime_type, attached.name or "piece_jointe", content)
