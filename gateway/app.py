@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import uvicorn
 
+from connectors.mailbox_port import WithMailboxes
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
@@ -28,11 +29,12 @@ from gateway.exchange.accept import check_register
 from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.inbox.mailroom import Mailroom
 from gateway.exchange.intake import Intake
 from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.reception import remove_pending
-from gateway.exchange.run import DeliveryRunner
+from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
@@ -70,6 +72,7 @@ class Gateway:
         self.runner: DeliveryRunner
         self.engine: EmbeddedEngine
         self.intake: Intake
+        self.mailroom: Mailroom
         self.overloads: Overloads
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
@@ -178,7 +181,7 @@ class Gateway:
             log.warning("recovery: %d messages were cut while they were written: removed", removed)
         self.overloads = Overloads(
             self.journal,
-            MemoryBudget(settings.listener.memory_budget_bytes, (n for n in self.connectors if n != "dpi")),
+            MemoryBudget(settings.listener.memory_budget_bytes, self.connectors),
             Backlog(settings.engine.max_open_deliveries, lambda: self.journal.read(queue.count_open)),
         )
         token = uuid.uuid4().hex
@@ -211,8 +214,19 @@ class Gateway:
         answered = await self.intake.answer_unanswered()
         if answered:
             log.warning("recovery: %d messages had no answer: AR stored", answered)
+        self.mailroom = Mailroom(
+            self.journal,
+            {n: c for n, c in self.connectors.items() if isinstance(c, WithMailboxes)},
+            book,
+            settings,
+            self.telemetry,
+            self._wake,
+            clock,
+        )
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
+        await self.mailroom.start()
+        stops.push_async_callback(self.mailroom.stop)
         self.validators = self._make_validators(book)
         if settings.web.enabled:
             self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
@@ -266,7 +280,11 @@ class Gateway:
         )
 
     def _wake(self, destinations: Iterable[str]) -> None:
-        self.engine.wake(destinations)
+        """There is work for these: deliveries of a destination, received mails (`MAILROOM`)."""
+        words = set(destinations)
+        self.engine.wake(words)
+        if MAILROOM in words:
+            self.mailroom.wake()
 
 
 class _Server(uvicorn.Server):

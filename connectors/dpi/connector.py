@@ -1,4 +1,4 @@
-"""The DPI connector: business acknowledgements (ZAM), later documents (MDM), to the hospital's applications.
+"""The DPI connector: business acknowledgements (ZAM) and received documents (MDM), to the hospital's applications.
 
 Purpose: `create(context) -> Connector` for the entry point `dpi`. It takes no part in the pre-transaction.
 Guarantee: a message is delivered only when the DPI answered this very message (MSA-2 = MSH-10). A repetition
@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+from connectors.dpi.plan import DpiPlan
 from connectors.dpi.plan import read as read_plan
 from connectors.dpi.settings import DpiSettings, Route, Tls, load
 from connectors.port import (
@@ -96,6 +97,7 @@ class DpiConnector:
         """Send the planned message to the route of `job.recipient` (`<application>|<facility>`), read one
         ACK."""
         plan = read_plan(job.plan)
+        message = plan.message() if job.content is None else await job.content.read()
         route = self.settings.route(job.recipient)
         if route is None:
             # not a fault of the destination as a whole: the ZAM of other applications go on, this one waits for
@@ -105,7 +107,7 @@ class DpiConnector:
             answer = await exchange(
                 route.host,
                 route.port,
-                plan.message(),
+                message,
                 tls=self._context_of(route),
                 server_name=route.tls.server_name if route.tls else "",
                 limits=self._limits,
@@ -120,7 +122,7 @@ class DpiConnector:
             acknowledgement = read(answer)
         except BadInput:
             return _unreadable()
-        return _judge(acknowledgement, plan.control_id)
+        return _judge(acknowledgement, plan)
 
     async def reconcile(self, job: DeliveryJob) -> Outcome:
         """TRANSIENT: the message is sent again, the same MSH-10 makes it one message for the DPI."""
@@ -134,15 +136,18 @@ class DpiConnector:
         return self._contexts.get(self.settings.routes.index(route)) if route.tls else None
 
 
-def _judge(acknowledgement: Acknowledgement, control_id: str) -> Outcome:
+def _judge(acknowledgement: Acknowledgement, plan: DpiPlan) -> Outcome:
     """The outcome of an ACK that was read."""
-    if acknowledgement.acknowledged.strip() != control_id:
+    if acknowledgement.acknowledged.strip() != plan.control_id:
         # an answer to another message (late, or of a DPI that mixes its connections) says nothing about this
         # one
         return Outcome(OutcomeClass.TRANSIENT, "MSA-2", "Réponse de l'application à un autre message")
     kind = _ANSWERS.get(acknowledgement.code)
     if kind is None:
         return _unreadable()
+    if plan.integration and acknowledgement.code.startswith("C"):
+        # the message was received, nothing is said of the document
+        return Outcome(OutcomeClass.TRANSIENT, "MSA-1", "L'application n'a pas répondu sur l'intégration")
     # codes only: the texts of an ERR may quote a patient
     errors = [error.err3 + (f"/{error.err5}" if error.err5 else "") for error in acknowledgement.errors]
     return Outcome(kind, acknowledgement.code, _LABELS[kind], {"errors": errors} if errors else {})

@@ -1,7 +1,7 @@
-"""The plan of one message to a DPI: `{"control_id", "er7", "charset"}`. Pure.
+"""The plan of one message to a DPI: `{"control_id", "er7", "charset", "integration"}`. Pure.
 
 Purpose: the heart makes it (`make`) when a ZAM or an MDM is due; `deliver` sends exactly these bytes every
-time.
+time. The plan of an MDM has no `er7`: its bytes stand beside it in the journal (`DeliveryJob.content`).
 Fails: `GatewayBug` when the plan is not one, or its text does not fit its charset.
 """
 
@@ -23,8 +23,10 @@ class DpiPlan:
     """A message for a DPI. `er7` has CR segment ends; `control_id` is its MSH-10."""
 
     control_id: str
-    er7: str
+    er7: str = ""
     charset: Charset = "utf-8"
+    integration: bool = False
+    """A document: only an answer about its integration (AA, AE, AR) ends it."""
 
     def message(self) -> bytes:
         """The bytes to send."""

@@ -12,14 +12,19 @@ Source: spec/mssante.md §1; docs of the port: connectors/port.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+from connectors.mailbox_port import Conclusion, Folder, Keeper, KeptMail, Ledger, Treated
 from connectors.mss import mail, preparing
+from connectors.mss.answer import AnswerPlan, any_plan
+from connectors.mss.box import Box
 from connectors.mss.pdf_copy import NoPdf
-from connectors.mss.plan import MailPlan, from_json, to_json
+from connectors.mss.plan import MailPlan, to_json
 from connectors.mss.preparing import Limits
+from connectors.mss.receiving import Receiving
 from connectors.mss.settings import MssSettings, load
 from connectors.mss.white_list import WhiteList
 from connectors.port import (
@@ -37,7 +42,7 @@ from connectors.port import (
     Verdict,
 )
 from connectors.smtp.pool import Envelope, SmtpPool, transparent
-from gateway.errors import ConfigurationFault, GatewayBug
+from gateway.errors import ConfigurationFault, Finding, GatewayBug
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
 
@@ -58,7 +63,10 @@ class MssConnector:
     """A destination of the port (`connectors.port.Connector`): mails to MSSanté addresses."""
 
     name = "mss"
-    rule_tables = (Path(__file__).parent / "rules.toml",)
+    rule_tables = (
+        Path(__file__).parent / "rules.toml",
+        Path(__file__).parent / "inbound" / "rules.toml",
+    )
 
     def __init__(self, settings: MssSettings, software_version: str) -> None:
         self.settings = settings
@@ -66,10 +74,19 @@ class MssConnector:
         self._book: RuleBook | None = None
         self._pool: SmtpPool | None = None
         self._white_list = WhiteList(settings)
+        self._receiving: Receiving | None = None
+        self._boxes = {box.name: Box(box) for box in settings.mailboxes}
 
     def use(self, book: RuleBook) -> None:
         """Receive the complete rule book."""
         self._book = book
+        self._receiving = Receiving(
+            {box.name: box for box in self.settings.mailboxes},
+            book,
+            told_at_acceptance=self.settings.told_at_acceptance,
+            sender_name=self.settings.from_name,
+            product=self.settings.software.name,
+        )
 
     def wants(self, transmission: Transmission) -> bool:
         """DESTMSSANTEPS or DESTMSSANTEPAT is Y."""
@@ -126,7 +143,8 @@ class MssConnector:
             return Refused(tuple(findings))
         uids = tuple(d.uid for d in preparation.documents)
         return Accepted(
-            tuple(PlannedDelivery(plan.recipient, uids, to_json(plan)) for plan in plans), tuple(findings)
+            tuple(PlannedDelivery(plan.recipient, uids, to_json(plan), (plan.envid,)) for plan in plans),
+            tuple(findings),
         )
 
     async def deliver(self, job: DeliveryJob) -> Outcome:
@@ -137,7 +155,9 @@ class MssConnector:
         """
         if self._pool is None:
             raise GatewayBug("the mss connector is not started")
-        plan = from_json(job.plan)
+        plan = any_plan(job.plan)
+        if isinstance(plan, AnswerPlan):
+            return await self._answer(plan, job)
         if plan.recipient != job.recipient:
             raise GatewayBug("the plan is for another recipient than the delivery")
         # what may have reached the mailbox without us knowing counts as there: nothing is kept from a recipient
@@ -157,6 +177,17 @@ class MssConnector:
             envelope = Envelope(plan.sender, plan.recipient, plan.envid, notify)
             return await self._pool.send(envelope, message)
 
+    async def _answer(self, plan: AnswerPlan, job: DeliveryJob) -> Outcome:
+        """Send the MDN about a received mail, from the null address: nobody answers it."""
+        if job.content is None or self._pool is None or self._receiving is None:
+            raise GatewayBug("an MDN without its mail")
+        async with self._pool.slot():
+            raw = await job.content.read()
+            made = await asyncio.to_thread(self._receiving.mdn, plan, raw)
+            body: Literal["8BITMIME", "7BIT"] = "8BITMIME" if made.eight_bit else "7BIT"
+            envelope = Envelope(made.return_path, made.recipient, plan.envid, "NEVER", body)
+            return await self._pool.send(envelope, await asyncio.to_thread(transparent, made.content))
+
     async def reconcile(self, job: DeliveryJob) -> Outcome:
         """TRANSIENT: SMTP cannot be asked what became of a mail.
 
@@ -170,16 +201,55 @@ class MssConnector:
         return Outcome(OutcomeClass.TRANSIENT, "442", "Issue inconnue : même courriel envoyé de nouveau")
 
     def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
-        """ZAM^Z02 for a finished mail (`zam_on = "acceptance"`); the heart knows who asked for it."""
-        made = from_json(plan)
+        """ZAM^Z02 for a finished mail; the heart knows who asked for it. None for a success when the report of the
+        recipient's server is waited for (`zam_on`), and for an MDN."""
+        made = any_plan(plan)
+        if isinstance(made, AnswerPlan):
+            return None
+        success = outcome.outcome is OutcomeClass.SUCCESS
+        # what was not sent (nothing to delete) will have no report
+        sent = outcome.details.get("sent", True)
+        if success and sent and not self.settings.told_at_acceptance:
+            told = outcome.details.get("dsn") is False and self.settings.without_dsn == "tell"
+            if not told:
+                return None
         return Report(
             event="Z02",
-            accepted=outcome.outcome is OutcomeClass.SUCCESS,
+            accepted=success,
             recipient=job_recipient,
             recipient_id=made.recipient_id,
             code=outcome.code,
             label=outcome.label,
         )
+
+    # --- mailboxes ------------------------------------------------------------------------------------------
+
+    def mailboxes(self) -> Sequence[str]:
+        """`connectors.mailbox_port.WithMailboxes`."""
+        return [*self._boxes]
+
+    async def watch(self, mailbox: str, keeper: Keeper) -> None:
+        """As the port says."""
+        await self._boxes[mailbox].watch(keeper)
+
+    async def file(self, mailbox: str, place: str, folder: Folder) -> bool:
+        """As the port says."""
+        return await self._boxes[mailbox].file(place, folder)
+
+    async def treat(self, mail: KeptMail, ledger: Ledger) -> Treated:
+        """As the port says."""
+        return await self._way_back().treat(mail, ledger)
+
+    async def conclude(
+        self, mail: KeptMail, outcomes: Sequence[Outcome], findings: Sequence[Finding], now: datetime
+    ) -> Conclusion:
+        """As the port says."""
+        return await self._way_back().conclude(mail, outcomes, findings, now)
+
+    def _way_back(self) -> Receiving:
+        if self._receiving is None:
+            raise GatewayBug("the mss connector is not started")
+        return self._receiving
 
 
 def _prepare(

@@ -25,7 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from connectors.mss.addresses import is_address
+from connectors.mss.addresses import is_address, same_mailbox_key
+from connectors.mss.boxes import ApplicativeMailbox
 from connectors.smtp.settings import LOOPBACK, SmtpTransport, from_base
 from gateway.errors import ConfigurationFault
 from gateway.settings import problems
@@ -128,8 +129,15 @@ class MssSettings(SmtpTransport):
     """OID of this gateway: XDSSubmissionSet.sourceId."""
     default_patient_class: Literal["E", "I", "N", "O", "R"] = "N"
     """PV1-2 supposed when an ORU has no PV1: it gives XDSSubmissionSet.contentTypeCode."""
-    zam_on: Literal["acceptance"] = "acceptance"
-    """What makes a ZAM^Z02: the operator's answer to the mail."""
+    zam_on: Literal["auto", "acceptance", "report"] = "auto"
+    """What makes a ZAM^Z02 Y: our operator's answer to the mail (`acceptance`), or the delivery report of the
+    recipient's server (`report`, needs `mailboxes`). `auto`: `report` as soon as there are mailboxes. A refusal is
+    always told at once."""
+    without_dsn: Literal["wait", "tell"] = "wait"
+    """When the operator announces no DSN, no report of success will come: `tell` Y at its answer, or `wait` (only a
+    failure is told). Only with `zam_on` `report`."""
+    mailboxes: tuple[ApplicativeMailbox, ...] = ()
+    """The applicative mailboxes that are read; receipts come back to that of `from_address`."""
 
     @field_validator("white_list")
     @classmethod
@@ -172,6 +180,30 @@ class MssSettings(SmtpTransport):
         if any(limit <= 0 for limit in limits.values()):
             raise ValueError("a size limit must be positive")
         return {domain.lower(): limit for domain, limit in limits.items()}
+
+    @model_validator(mode="after")
+    def _mailboxes_are_coherent(self) -> Self:
+        problems = []
+        for what, values in (
+            ("name", [m.name for m in self.mailboxes]),
+            ("address", [same_mailbox_key(m.address) for m in self.mailboxes]),
+        ):
+            if len(set(values)) != len(values):
+                problems.append(f"two mailboxes have the same {what}")
+        if self.zam_on == "report" and not self.mailboxes:
+            problems.append("zam_on report needs mailboxes")
+        if self.mailboxes and all(
+            same_mailbox_key(m.address) != same_mailbox_key(self.from_address) for m in self.mailboxes
+        ):
+            problems.append("the mailbox of from_address must be among mailboxes: receipts come back to it")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def told_at_acceptance(self) -> bool:
+        """Z02 Y is told at the operator's answer, whether it announces DSN or not."""
+        return self.zam_on == "acceptance" or (self.zam_on == "auto" and not self.mailboxes)
 
     @property
     def helo(self) -> str:

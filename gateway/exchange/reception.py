@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 from gateway.errors import JournalUnavailable
@@ -38,12 +40,29 @@ async def receive(journal: Journal, new: NewMessage, left: Callable[[], float]) 
     known = await journal.read(lambda s: records.known(s, new), left())
     if known is not None:
         return known
-    payload_id = await journal.write(
-        lambda s: payloads.begin(s, new.sha256, len(new.raw)), left(), leave=True
-    )
-    held = False
+    async with store_parts(journal, new.sha256, new.raw, left) as (payload_id, held):
+        received = await journal.write(lambda s: records.receive(s, new, payload_id), left(), leave=True)
+        if received.new:
+            held()
+    return received
+
+
+@asynccontextmanager
+async def store_parts(
+    journal: Journal, sha256: str, raw: bytes, left: Callable[[], float] = lambda: math.inf
+) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """Write a big payload in parts, each a commit of its own: its row, still pending, and what to call once a commit
+    holds it. Otherwise it is removed. `left`: seconds that remain for it.
+    """
+    payload_id = await journal.write(lambda s: payloads.begin(s, sha256, len(raw)), left(), leave=True)
+    kept = False
+
+    def held() -> None:
+        nonlocal kept
+        kept = True
+
     try:
-        view = memoryview(new.raw)
+        view = memoryview(raw)
         for position, start in enumerate(range(0, len(view), payloads.PART)):
             part = view[start : start + payloads.PART]
             await journal.write(
@@ -53,13 +72,11 @@ async def receive(journal: Journal, new: NewMessage, left: Callable[[], float]) 
             )
             if position % COPIED_BACK == COPIED_BACK - 1:
                 await journal.copy_back()
-        received = await journal.write(lambda s: records.receive(s, new, payload_id), left(), leave=True)
-        held = received.new
+        yield payload_id, held
     finally:
-        if not held:
+        if not kept:
             # beside the answer: whatever is left of it after a stop is removed at the next start
             _begin_removal(journal, payload_id)
-    return received
 
 
 def _begin_removal(journal: Journal, payload_id: int) -> None:

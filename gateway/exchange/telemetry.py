@@ -98,6 +98,19 @@ class Telemetry:
             ["destination", "data"],
             registry=r,
         )
+        self.mailbox_connected = Gauge(
+            "segur_mailbox_connected", "1 while an applicative mailbox is read", ["mailbox"], registry=r
+        )
+        self.mails_kept = Counter("segur_mails_received_total", "Mails kept", ["mailbox"], registry=r)
+        self.mails_treated = Counter(
+            "segur_mails_treated_total", "Mails treated, by kind and reason", ["kind", "reason"], registry=r
+        )
+        self.receipts = Counter(
+            "segur_receipts_total",
+            "Receipts about our mails, by event and fact",
+            ["event", "fact"],
+            registry=r,
+        )
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(
             "segur_mllp_connections_closed_total",

@@ -6,14 +6,15 @@ Guarantee: no function commits. A mail is kept once for its place in the mailbox
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlmodel import Session
 
 from connectors.port import Report
-from gateway.errors import Finding
+from gateway.errors import Finding, Severity
+from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.hl7.transmission import Action
 from gateway.journal.records import finding_row
 from gateway.journal.sql import insert, run
@@ -39,7 +40,7 @@ class Mail:
     connector: str
     mailbox: str
     place: str
-    payload_id: int | None
+    payload_id: int
     sha256: str
     size: int
     state: str
@@ -55,8 +56,8 @@ def known(session: Session, mailbox: str, places: Iterable[str]) -> set[str]:
     }
 
 
-def keep(session: Session, new: NewMail, payload_id: int | None) -> int | None:
-    """Keep a mail; its row id, None when its place is known (then `payload_id` stays pending)."""
+def keep(session: Session, new: NewMail, payload: Callable[[], int]) -> int | None:
+    """Keep a mail; its row id, None when its place is known (then `payload`, which stores its bytes, is not called)."""
     if run(session, "received_mail_at", mailbox=new.mailbox, place=new.place).first() is not None:
         return None
     return insert(
@@ -65,7 +66,7 @@ def keep(session: Session, new: NewMail, payload_id: int | None) -> int | None:
         connector=new.connector,
         mailbox=new.mailbox,
         place=new.place,
-        payload_id=payload_id,
+        payload_id=payload(),
         sha256=new.sha256,
         size=new.size,
         now=new.now,
@@ -110,6 +111,12 @@ def treated(
     rows = json.dumps([finding_row(f) for f in findings], ensure_ascii=False)
     done = run(session, "mail_treated", mail_id=mail_id, kind=kind, reason=reason, findings=rows, now=now)
     return bool(done.rowcount)
+
+
+def findings_of(session: Session, mail_id: int) -> list[Finding]:
+    """What was found wrong or odd in a mail, as kept."""
+    rows = json.loads(run(session, "mail_findings", mail_id=mail_id).scalar_one())
+    return [Finding(f["rule"], Severity(f["severity"]), f["err3"], f["err5"], f["text"], None) for f in rows]
 
 
 def before(session: Session, mail: Mail) -> int | None:
@@ -223,6 +230,16 @@ class KnownReceived:
     confidentiality: frozenset[str]
     state: str
 
+    @property
+    def integrated(self) -> bool:
+        """The DPI accepted it."""
+        return self.state == DeliveryState.SUCCEEDED
+
+    @property
+    def under_way(self) -> bool:
+        """The DPI has not answered yet."""
+        return DeliveryState(self.state) not in FINAL
+
 
 def documents_by(session: Session, what: Literal["uid", "set"], key: str) -> list[KnownReceived]:
     """Documents received with this uid or of this set, oldest first."""
@@ -266,6 +283,12 @@ def deliveries_by_key(session: Session, keys: Sequence[str], destination: str) -
             if r.destination == destination:
                 found[r.id] = KnownDelivery(r.id, r.destination, r.recipient, r.plan, r.state, r.message_id)
     return list(found.values())
+
+
+def delivery(session: Session, delivery_id: int) -> KnownDelivery:
+    """A delivery by its row."""
+    r = run(session, "delivery_by_id", delivery_id=delivery_id).one()
+    return KnownDelivery(r.id, r.destination, r.recipient, r.plan, r.state, r.message_id)
 
 
 @dataclass(frozen=True, slots=True)

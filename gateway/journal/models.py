@@ -242,10 +242,12 @@ class ReceivedMail(SQLModel, table=True):
     """The mailbox's name in the settings."""
     place: str
     """`UIDVALIDITY:UID`: where it lies in the mailbox."""
-    payload_id: int | None = Field(default=None, foreign_key="payload.id")
-    """None: it was too large to be fetched."""
+    payload_id: int = Field(foreign_key="payload.id")
+    """Its bytes; of one that was too large to be fetched its headers."""
     sha256: str
+    """Empty: it was too large to be fetched."""
     size: int
+    """Bytes of the whole mail."""
     state: str
     """`received` → `forwarded` (its documents are on their way to the DPI) → `ended` (the DPI has answered all)
     → `treated`; what is no document goes from `received` to `treated`."""

@@ -46,6 +46,12 @@ def hold(session: Session, payload_id: int) -> None:
         raise GatewayBug(f"payload {payload_id} is not pending")
 
 
+def held(session: Session, payload_id: int) -> int:
+    """As `hold`; the row id."""
+    hold(session, payload_id)
+    return payload_id
+
+
 def pending(session: Session) -> Sequence[int]:
     """Payloads that no message holds."""
     return run(session, "payloads_pending").scalars().all()

@@ -332,6 +332,9 @@ SELECT d.id, d.destination, d.recipient, d.plan, d.state, d.message_id
   FROM delivery_key k CROSS JOIN delivery d ON d.id = k.delivery_id
  WHERE k.key = :key
 
+-- name: delivery_by_id
+SELECT id, destination, recipient, plan, state, message_id FROM delivery WHERE id = :delivery_id
+
 -- name: insert_receipt
 INSERT INTO receipt (mail_id, delivery_id, event, fact, accepted, recipient, recipient_id, code, label, told, at)
 VALUES (:mail_id, :delivery_id, :event, :fact, :accepted, :recipient, :recipient_id, :code, :label, :told, :now)

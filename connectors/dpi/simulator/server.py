@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from connectors.simulator_port import serve
-from gateway.errors import BadInput, FramingError
+from gateway.errors import BadInput, Finding, FramingError, Severity
 from gateway.hl7.acknowledgement import build
 from gateway.hl7.framing import FrameDecoder, encode
 from gateway.hl7.message import Message
+from gateway.hl7.tables import APPLICATION_ERRORS, label
 
 
 class Verdict(StrEnum):
@@ -93,7 +94,7 @@ class DpiSimulator:
         self.received: list[Received] = []
         self._max_size = max_size
         self._keep = keep
-        self._plan: deque[Verdict] = deque()
+        self._plan: deque[tuple[Verdict, str]] = deque()
         self._history: list[str] = []
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
@@ -101,8 +102,11 @@ class DpiSimulator:
         self._arrival = asyncio.Condition()
 
     def plan(self, *verdicts: Verdict | str) -> None:
-        """Answers to the next messages, one each; then every message is answered AA."""
-        self._plan.extend(Verdict(v) for v in verdicts)
+        """Answers to the next messages, one each; then every message is answered AA. `AE:902` is an AE with that code
+        of table 0533 (volet Transmission au LPS, ERR-5)."""
+        for verdict in verdicts:
+            kind, _, code = str(verdict).partition(":")
+            self._plan.append((Verdict(kind), code))
 
     async def wait_for(self, count: int) -> list[Received]:
         """The messages, once there are at least `count` (for demos and tests: no polling)."""
@@ -178,7 +182,7 @@ class DpiSimulator:
 
     async def _answer(self, payload: bytes) -> bytes | None:
         """The answer to a message: b"" for silence, None to cut."""
-        verdict = self._plan.popleft() if self._plan else Verdict.AA
+        verdict, error = self._plan.popleft() if self._plan else (Verdict.AA, "")
         now = datetime.now(UTC)
         number = next(self._numbers)  # before any await: two messages at once are two files
         try:
@@ -200,7 +204,10 @@ class DpiSimulator:
         if verdict is Verdict.GARBAGE:
             return b"ceci n'est pas un ACK"
         code = "AA" if verdict is Verdict.OTHER else verdict.value
-        answer = build(message, code, (), f"DPI{number:06d}", now)
+        findings = []
+        if error:
+            findings.append(Finding("", Severity.REJECT, "207", error, label(APPLICATION_ERRORS, error)))
+        answer = build(message, code, findings, f"DPI{number:06d}", now)
         if verdict is Verdict.OTHER:
             answer = answer.replace(f"MSA|AA|{received.control_id}".encode(), b"MSA|AA|AUTRE-MESSAGE")
         return answer

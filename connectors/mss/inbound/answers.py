@@ -64,8 +64,12 @@ def judge(raw: bytes, control_id: str) -> Outcome:
 
 def error_of_outcome(outcome: Outcome) -> IntegrationError:
     """The error to report for an outcome that is not a success."""
-    code = outcome.code if outcome.code in table(APPLICATION_ERRORS) else OTHER
     told = outcome.details.get("errors", ())
+    known = table(APPLICATION_ERRORS)
+    # `207/902` of the DPI's ERR; a precise code says more than "other"
+    given = [e.partition("/")[2] for e in told if isinstance(e, str) and e.startswith(("207/", "/"))]
+    codes = [c for c in (outcome.code, *given) if c in known]
+    code = next((c for c in codes if c != OTHER), OTHER)
     reasons = [outcome.label, *(f"Code d'erreur du DPI : {code}" for code in told if isinstance(code, str))]
     return IntegrationError(code, label(APPLICATION_ERRORS, code), tuple(r for r in reasons if r))
 

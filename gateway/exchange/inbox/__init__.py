@@ -1,0 +1,1 @@
+"""The way back: mails of the applicative mailboxes, kept, treated, concluded."""

@@ -1,0 +1,430 @@
+"""The mailroom: watches the mailboxes, treats what was kept, concludes what the DPI has answered, files it.
+
+Purpose: the loop of the way back. One mail after the other: a mail costs milliseconds, and documents of one set must
+not overtake one another.
+
+Guarantee: a mail is treated until something is decided for it; a stop at any instant treats it again, and every
+decision is one commit. A mail that our own code cannot treat is set aside for a person after `TRIES`; the loop goes on.
+Fails: never ends by itself; the journal's faults are waited for.
+Source: spec/mssante.md §2.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlmodel import Session
+
+from connectors.mailbox_port import (
+    Conclusion,
+    Folder,
+    Incoming,
+    NotTreated,
+    Receipts,
+    SentDelivery,
+    WithMailboxes,
+)
+from connectors.port import Outcome, OutcomeClass
+from gateway.cda.received import Again
+from gateway.errors import Finding, JournalUnavailable, rejected
+from gateway.exchange import incidents
+from gateway.exchange.delivery import DeliveryState
+from gateway.exchange.identifiers import Clock
+from gateway.exchange.inbox import documents, receipts
+from gateway.exchange.inbox.keeping import JournalKeeper, MailboxState
+from gateway.exchange.incidents import INCIDENTS
+from gateway.exchange.steps import reached
+from gateway.exchange.telemetry import Telemetry
+from gateway.hl7.transmission import Action
+from gateway.journal import mails, payloads, queue, records
+from gateway.journal.mails import Mail
+from gateway.journal.queue import NewDelivery
+from gateway.journal.store import Journal
+from gateway.rules import RuleBook
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway.inbox")
+
+BATCH = 20
+IDLE = 30.0
+"""Seconds between looks when nothing is announced."""
+FAULT_PAUSE = 1.0
+TRIES = 5
+"""Times that a mail is treated when our own code fails on it."""
+FILE_PAUSE = 15.0
+"""Seconds before a mailbox that could not file a mail is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """`connectors.mailbox_port.KeptMail` over the journal."""
+
+    journal: Journal
+    id: int
+    mailbox: str
+    sha256: str
+    size: int
+    payload_id: int
+
+    async def read(self) -> bytes:
+        return await self.journal.read(lambda s: payloads.whole(s, self.payload_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """`connectors.mailbox_port.Ledger` over the journal."""
+
+    journal: Journal
+    connector: str
+
+    async def sent(self, keys: Iterable[str]) -> list[SentDelivery]:
+        found = await self.journal.read(lambda s: mails.deliveries_by_key(s, [*keys], self.connector))
+        return [SentDelivery(d.id, d.recipient, d.plan) for d in found]
+
+
+class Mailroom:
+    """One per process. `connectors`: those that have mailboxes, by name."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        connectors: Mapping[str, WithMailboxes],
+        book: RuleBook,
+        settings: Settings,
+        telemetry: Telemetry,
+        wake: Callable[[Iterable[str]], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._journal = journal
+        self._connectors = connectors
+        self._book = book
+        self._settings = settings
+        self._telemetry = telemetry
+        self._wake_others = wake
+        self._clock = clock or Clock()
+        self._event = asyncio.Event()
+        self._file_event = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, JournalKeeper] = {}
+
+    async def start(self) -> None:
+        """Begin to watch and to treat."""
+        for name, connector in self._connectors.items():
+            for mailbox in connector.mailboxes():
+                keeper = JournalKeeper(self._journal, name, mailbox, self._telemetry, self._clock, self.wake)
+                self._keepers[mailbox] = keeper
+                self._spawn(f"watch-{name}", partial(connector.watch, mailbox, keeper))
+        self._spawn("mailroom", self._treat_all)
+        self._spawn("mailroom-file", self._file_all)
+
+    def wake(self) -> None:
+        """A mail was kept, or the DPI has answered for one."""
+        self._event.set()
+
+    async def stop(self) -> None:
+        """End the loops; what is under way is taken up again at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def states(self) -> dict[str, MailboxState]:
+        """How each mailbox is."""
+        return {mailbox: keeper.now for mailbox, keeper in self._keepers.items()}
+
+    def _spawn(self, name: str, run: Callable[[], object]) -> None:
+        self._tasks.append(asyncio.create_task(self._for_ever(name, run), name=name))
+
+    async def _for_ever(self, name: str, run: Callable[[], object]) -> None:
+        """A loop of ours that ends is our own bug: said, and begun again."""
+        while True:
+            try:
+                await run()  # type: ignore[misc] # a coroutine function
+                log.critical("%s ended by itself", name)
+            except JournalUnavailable:
+                log.warning("%s: the journal is unavailable", name)
+            except Exception as e:
+                log.critical("%s failed: %s", name, type(e).__name__, exc_info=e)
+            await asyncio.sleep(FAULT_PAUSE)
+
+    # --- treating -------------------------------------------------------------------------------------------
+
+    async def _treat_all(self) -> None:
+        while True:
+            self._event.clear()
+            now = self._clock.now()
+            waiting = await self._journal.read(partial(mails.due, now=now, limit=BATCH))
+            for mail in waiting:
+                await self._one(mail)
+            if waiting:
+                continue
+            next_due = await self._journal.read(mails.next_due)
+            pause = IDLE if next_due is None else min(IDLE, max(0.05, next_due - self._clock.now()))
+            try:
+                async with asyncio.timeout(pause):
+                    await self._event.wait()
+            except TimeoutError:
+                pass
+
+    async def _one(self, mail: Mail) -> None:
+        """One mail, one step further; never raises but for the journal."""
+        try:
+            if mail.connector not in self._connectors:
+                await self._later(mail, IDLE)
+                return
+            wake = await (self._conclude(mail) if mail.state == "ended" else self._treat(mail))
+        except JournalUnavailable:
+            raise
+        except Exception as e:
+            log.error("mail %d not treated: %s", mail.id, type(e).__name__, exc_info=e)
+            if mail.attempts + 1 < TRIES:
+                await self._later(mail, 2.0**mail.attempts)
+                return
+            wake = await self._set_aside(mail)
+        reached("mail", mail.connector)
+        self._file_event.set()
+        self._wake_others(wake)
+
+    async def _later(self, mail: Mail, seconds: float) -> None:
+        due_at = self._clock.now() + seconds
+        await self._journal.write(lambda s: mails.postpone(s, mail.id, due_at))
+
+    async def _set_aside(self, mail: Mail) -> set[str]:
+        """A bug of ours on this mail: for a person."""
+        log.critical("mail %d set aside: our own code cannot treat it", mail.id)
+        self._count("quarantine", "INTERNAL")
+        now = self._clock.now()
+        sentence = "Erreur interne de la passerelle : ce courriel n'a pas pu être traité."
+        return await self._journal.write(
+            lambda s: self._failed(
+                s, mail, "quarantine", "INTERNAL", "906", "Erreur interne", (sentence,), (), now
+            )
+        )
+
+    async def _treat(self, mail: Mail) -> set[str]:
+        now = self._clock.now()
+        if not mail.sha256:
+            self._count("too-large", "")
+            sentence = "Courriel trop volumineux pour être lu par la passerelle : il est resté dans la boîte."
+            return await self._journal.write(
+                lambda s: self._failed(
+                    s, mail, "too-large", "", "906", "Courriel trop volumineux", (sentence,), (), now
+                )
+            )
+        if await self._journal.read(lambda s: mails.before(s, mail)) is not None:
+            self._count("duplicate", "")
+            await self._journal.write(lambda s: mails.treated(s, mail.id, "duplicate", "", (), now))
+            log.info("mail %d: the same bytes were kept before", mail.id)
+            return set()
+        treated = await self._connectors[mail.connector].treat(
+            self._kept(mail), _Ledger(self._journal, mail.connector)
+        )
+        match treated:
+            case Receipts():
+                return await self._receipts(mail, treated, now)
+            case NotTreated():
+                return await self._not_treated(mail, treated, now)
+            case Incoming():
+                return await self._incoming(mail, treated, now)
+
+    async def _receipts(self, mail: Mail, found: Receipts, now: float) -> set[str]:
+        wake = await self._journal.write(lambda s: receipts.record(s, mail, found, self._settings, now))
+        for fact in found.facts:
+            self._telemetry.receipts.labels(fact.event, fact.fact).inc()
+            log.info("mail %d: %s %s of delivery %d", mail.id, fact.event, fact.fact, fact.delivery)
+        self._count(found.kind, found.unmatched)
+        if found.unmatched:
+            log.warning("mail %d: a %s for a person: %s", mail.id, found.kind, found.unmatched)
+        return wake
+
+    async def _not_treated(self, mail: Mail, found: NotTreated, now: float) -> set[str]:
+        self._count(found.kind, found.reason)
+        log.info("mail %d: %s %s", mail.id, found.kind, found.reason)
+        if found.failed:
+            return await self._journal.write(
+                lambda s: self._failed(
+                    s, mail, found.kind, found.reason, "906", found.sentence, (found.sentence,), (), now
+                )
+            )
+        await self._journal.write(lambda s: mails.treated(s, mail.id, found.kind, found.reason, (), now))
+        return set()
+
+    async def _incoming(self, mail: Mail, incoming: Incoming, now: float) -> set[str]:
+        while True:
+            decided = await self._journal.read(lambda s: documents.decide(s, incoming, self._book))
+            if rejected(decided.findings) or not incoming.documents:
+                return await self._end(mail, (), decided.findings, now)
+            if not decided.new:
+                break
+            if await documents.forward(
+                self._journal, mail, incoming, decided, self._book, self._settings, now
+            ):
+                log.info("mail %d: %d documents on their way to the DPI", mail.id, len(decided.new))
+                return {"dpi"}
+        if decided.again is Again.INTEGRATED:
+            # another mail brought the same documents, and the DPI has them: said again to who asks again
+            done = [Outcome(OutcomeClass.SUCCESS)] * len(incoming.documents)
+            return await self._end(mail, done, decided.findings, now, kind="duplicate")
+        await self._later(mail, FILE_PAUSE)  # until the DPI has answered for the first one
+        return set()
+
+    # --- concluding -----------------------------------------------------------------------------------------
+
+    async def _conclude(self, mail: Mail) -> set[str]:
+        """The DPI has answered for every document."""
+        forwards = await self._journal.read(lambda s: mails.forwards_of(s, mail.id))
+        outcomes = [
+            Outcome(
+                OutcomeClass.SUCCESS if f.state == DeliveryState.SUCCEEDED else OutcomeClass.PERMANENT,
+                f.code,
+                f.label,
+                f.details,
+            )
+            for f in forwards
+        ]
+        return await self._end(mail, outcomes, (), self._clock.now())
+
+    async def _end(
+        self,
+        mail: Mail,
+        outcomes: list[Outcome] | tuple[Outcome, ...],
+        findings: tuple[Finding, ...],
+        now: float,
+        kind: str = "inbound",
+    ) -> set[str]:
+        connector = self._connectors[mail.connector]
+        conclusion = await connector.conclude(
+            self._kept(mail), outcomes, findings, datetime.fromtimestamp(now, UTC)
+        )
+        wake = await self._journal.write(lambda s: self._concluded(s, mail, kind, conclusion, findings, now))
+        code = conclusion.error.code if conclusion.error else ""
+        self._count(kind, code)
+        level = logging.WARNING if code else logging.INFO
+        log.log(level, "mail %d ended: %s", mail.id, f"error {code}" if code else kind)
+        return wake
+
+    def _concluded(
+        self,
+        session: Session,
+        mail: Mail,
+        kind: str,
+        conclusion: Conclusion,
+        findings: tuple[Finding, ...],
+        now: float,
+    ) -> set[str]:
+        """One commit: the mail's end, its answers, what a person must hear of."""
+        error = conclusion.error
+        kept = findings or mails.findings_of(session, mail.id)
+        if not mails.treated(session, mail.id, kind, error.code if error else "", kept, now):
+            return set()
+        wake: set[str] = set()
+        for answer in conclusion.answers:
+            queue.enqueue(
+                session,
+                NewDelivery(
+                    message_id=None,
+                    mail_id=mail.id,
+                    payload_id=mail.payload_id,
+                    destination=mail.connector,
+                    recipient=answer.recipient,
+                    action=Action.SUBMIT,
+                    documents=(),
+                    plan=answer.plan,
+                    now=now,
+                    lifetime=self._settings.engine.retry.lifetime,
+                    keys=answer.keys,
+                ),
+            )
+            wake.add(mail.connector)
+        records.add_fact(
+            session,
+            "mail_integrated" if error is None else "mail_not_integrated",
+            now,
+            mailbox=mail.mailbox,
+            mail=mail.id,
+            code=error.code if error else "",
+        )
+        if error is not None:
+            wake |= self._incident(session, mail, error.code, error.label, error.reasons, now)
+        return wake
+
+    def _failed(
+        self,
+        session: Session,
+        mail: Mail,
+        kind: str,
+        reason: str,
+        code: str,
+        label: str,
+        reasons: tuple[str, ...],
+        findings: tuple[Finding, ...],
+        now: float,
+    ) -> set[str]:
+        """One commit: a mail that may hold a document and goes to a person."""
+        if not mails.treated(session, mail.id, kind, reason, findings, now):
+            return set()
+        return self._incident(session, mail, code, label, reasons, now)
+
+    def _incident(
+        self, session: Session, mail: Mail, code: str, label: str, reasons: tuple[str, ...], now: float
+    ) -> set[str]:
+        incidents.note(
+            session,
+            flow="inbound",
+            family=f"{mail.mailbox} {code}",
+            code=code,
+            route=mail.mailbox,
+            now=now,
+            mail_id=mail.id,
+            mailbox=mail.mailbox,
+            label=label,
+            reasons=reasons,
+        )
+        return {INCIDENTS}
+
+    # --- filing ---------------------------------------------------------------------------------------------
+
+    async def _file_all(self) -> None:
+        """Tell the mailboxes what became of their mails; one that is away is asked again later."""
+        while True:
+            self._file_event.clear()
+            waiting = await self._journal.read(lambda s: mails.to_file(s, BATCH))
+            # a mailbox that is away must not hold up the others
+            done = sum(await asyncio.gather(*map(self._file, waiting)))
+            pause = 0.0 if waiting and done == len(waiting) else FILE_PAUSE if waiting else IDLE
+            try:
+                async with asyncio.timeout(pause):
+                    await self._file_event.wait()
+            except TimeoutError:
+                pass
+
+    async def _file(self, mail: mails.ToFile) -> bool:
+        connector = self._connectors.get(mail.connector)
+        ours = connector is not None and mail.mailbox in connector.mailboxes()
+        if ours and connector and not await connector.file(mail.mailbox, mail.place, _folder(mail)):
+            return False
+        now = self._clock.now()  # a mailbox that is not ours any more has nothing to be told
+        await self._journal.write(partial(mails.filed, mail_id=mail.id, now=now))
+        return True
+
+    def _kept(self, mail: Mail) -> _Kept:
+        return _Kept(self._journal, mail.id, mail.mailbox, mail.sha256, mail.size, mail.payload_id)
+
+    def _count(self, kind: str, reason: str) -> None:
+        self._telemetry.mails_treated.labels(kind, reason).inc()
+
+
+def _folder(mail: mails.ToFile) -> Folder:
+    """Where a treated mail belongs."""
+    if mail.kind in ("automatic", "quarantine") or (
+        mail.kind in ("dsn", "mdn", "error-mail") and mail.reason
+    ):
+        return Folder.OTHER
+    if mail.kind == "too-large" or (mail.kind == "inbound" and mail.reason):
+        return Folder.ERROR
+    return Folder.PROCESSED

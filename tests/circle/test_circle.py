@@ -1,0 +1,56 @@
+"""The full circle: DPI A → gateway A → operator → gateway B → DPI B, and all that comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fixtures import build
+from gateway.hl7.message import Message
+from tests.circle.hospitals import B, circle, until_rows
+
+ROOT = "1.2.250.1.71.4.2.2.990000010.55"
+
+
+def message(control_id: str, event: str = "T02", version: int = 1, replaces: int | None = None) -> bytes:
+    cda = build.cda_n1(
+        uid=f"{ROOT}.1.{version}",
+        set_id=f"{ROOT}.1",
+        version=version,
+        replaces=f"{ROOT}.1.{replaces}" if replaces else None,
+    )
+    return build.mdm(
+        event, cda, control_id=control_id, recipients=(B,), ack_reading=True, flags={"DESTDMP": "N"}
+    )
+
+
+async def test_a_document_is_integrated_and_both_receipts_come_back(tmp_path: Path) -> None:
+    """Z02 Y (the operator's report), T02 at B, Z03 Y (B's MDN)."""
+    async with circle(tmp_path) as (a, b, operator):
+        assert (await a.send(message("CIRCLE-1"))).code == "AA"
+        [t02] = await b.got("T02")
+        [z02] = await a.got("Z02")
+        [z03] = await a.got("Z03")
+        assert (z02.indicator, z02.address, z02.answered) == (True, B, "CIRCLE-1")
+        assert (z03.indicator, z03.address, z03.answered) == (True, B, "CIRCLE-1")
+        received = Message.parse(t02.raw)
+        assert received.msh.text(5) == "DPI" and received.msh.text(6) == "HOPITAL-B"
+        await until_rows(b, "SELECT state, kind, reason FROM received_mail", [("treated", "inbound", "")])
+        await until_rows(
+            a,
+            "SELECT event, fact, told FROM receipt ORDER BY event",
+            [("Z02", "received", 1), ("Z03", "read", 1)],
+        )
+        await until_rows(a, "SELECT count(*) FROM incident", [(0,)])
+        await until_rows(b, "SELECT count(*) FROM received_mail WHERE filed_at IS NULL", [(0,)])
+
+
+async def test_a_document_refused_by_the_other_dpi_comes_back_as_902(tmp_path: Path) -> None:
+    """B's DPI does not know the patient: MDN with 902, Z03 N at A, an incident on both sides."""
+    async with circle(tmp_path) as (a, b, operator):
+        b.dpi.plan("AE:902")
+        assert (await a.send(message("CIRCLE-2"))).code == "AA"
+        [z03] = await a.got("Z03")
+        assert z03.indicator is False and z03.error[0] == "902"
+        await until_rows(b, "SELECT state, kind, reason FROM received_mail", [("treated", "inbound", "902")])
+        await until_rows(b, "SELECT flow, code FROM incident", [("inbound", "902")])
+        await until_rows(a, "SELECT flow, code FROM incident", [("receipt", "902")])
