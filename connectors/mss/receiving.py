@@ -144,7 +144,7 @@ class Receiving:
         received = await asyncio.to_thread(reading.receive, raw, self._book, self._limits)
         findings = received.findings
         if box.dpi is None:
-            findings.add("IN-NO-ROUTE")
+            findings.add("MSS-NO-ROUTE")
         parties = mdm.parties_of(received.mail)
         if box.dpi is not None and not rejected(findings):
             own = same_mailbox_key(box.address)
@@ -159,7 +159,7 @@ class Receiving:
         route = box.dpi.header() if box.dpi is not None else None
 
         def build(number: int, control_id: str, now: datetime, previous: frozenset[str] | None) -> DpiMessage:
-            assert route is not None  # IN-NO-ROUTE rejects
+            assert route is not None  # MSS-NO-ROUTE rejects
             content = mdm.build(
                 received.documents[number],
                 received.mail,

@@ -25,7 +25,7 @@ def message(control_id: str, event: str = "T02", version: int = 1, replaces: int
 
 async def test_a_document_is_integrated_and_both_receipts_come_back(tmp_path: Path) -> None:
     """Z02 Y (the operator's report), T02 at B, Z03 Y (B's MDN)."""
-    async with circle(tmp_path) as (a, b, operator):
+    async with circle(tmp_path) as (a, b, _operator):
         assert (await a.send(message("CIRCLE-1"))).code == "AA"
         [t02] = await b.got("T02")
         [z02] = await a.got("Z02")
@@ -46,7 +46,7 @@ async def test_a_document_is_integrated_and_both_receipts_come_back(tmp_path: Pa
 
 async def test_a_document_refused_by_the_other_dpi_comes_back_as_902(tmp_path: Path) -> None:
     """B's DPI does not know the patient: MDN with 902, Z03 N at A, an incident on both sides."""
-    async with circle(tmp_path) as (a, b, operator):
+    async with circle(tmp_path) as (a, b, _operator):
         b.dpi.plan("AE:902")
         assert (await a.send(message("CIRCLE-2"))).code == "AA"
         [z03] = await a.got("Z03")
