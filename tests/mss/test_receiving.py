@@ -73,11 +73,12 @@ async def test_a_mail_gives_its_documents_for_the_dpi_of_its_mailbox() -> None:
 async def test_the_unit_of_a_mailbox_is_named_as_recipient() -> None:
     """Note 3 of the volet: a table mailbox → organisation gives PRT-8."""
     unit = {"name": "Service d'urologie", "id_type": "UF", "number": "3435"}
-    found = await receiving(unit=unit).treat(Kept(RAW), NoLedger())
+    own = "dr.martin@test-hopital.mssante.fr"  # the recipient of the sample
+    found = await receiving(unit=unit, address=own).treat(Kept(RAW), NoLedger())
     assert isinstance(found, Incoming)
     lines = found.build(0, "ID1", NOW, None).content.decode().split("\r")
     (recipient,) = (line for line in lines if line.startswith("PRT") and "|RCT^" in line)
-    assert "|Service d'urologie^^^^^^UF^^^3435|" in recipient and recipient.endswith(f"^^X.400^{MAILBOX}")
+    assert "|Service d'urologie^^^^^^UF^^^3435|" in recipient and recipient.endswith(f"^^X.400^{own}")
 
 
 async def test_a_document_in_a_mailbox_without_a_dpi_is_an_error_for_a_person() -> None:
@@ -114,9 +115,7 @@ async def test_nobody_is_answered_who_does_not_ask_or_must_not_be() -> None:
     for raw in (
         RAW,
         header % (b"autre@x.mssante.fr", SENDER.encode()) + RAW,  # not the Return-Path
-        header % (SENDER.encode(), SENDER.encode())
-        + b"Auto-Submitted: auto-replied\r\n"
-        + RAW,
+        header % (SENDER.encode(), SENDER.encode()) + b"Auto-Submitted: auto-replied\r\n" + RAW,
         header % (own, own) + RAW,  # our own mailbox
     ):
         assert (await way_back.conclude(Kept(raw), [DONE], (), NOW)).answers == ()

@@ -90,7 +90,15 @@ def fetched(answer: Answer) -> Facts | None:
     records = [head if isinstance(answer[0], bytes) else (head, answer[0][1]), *answer[1:]]
     try:
         read = parse_fetch_response(records, normalise_times=False, uid_is_key=False)
-    except (ProtocolError, ValueError, TypeError, AttributeError, AssertionError, OverflowError, RecursionError):
+    except (
+        ProtocolError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        OverflowError,
+        RecursionError,
+    ):
         raise MailboxFault(Reason.PROTOCOL) from None
     if len(read) != 1:
         raise MailboxFault(Reason.PROTOCOL)
