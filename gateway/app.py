@@ -165,7 +165,9 @@ class Gateway:
         )
         book = make_rulebook(settings, self.connectors)
         self.layers = await stops.enter_async_context(open_layers(settings, self.base_dir, book))
-        self.journal = await Journal.open(self.base_dir / settings.journal.path, settings.journal)
+        self.journal = await Journal.open(
+            self.base_dir / settings.journal.path, settings.journal.at(self.base_dir)
+        )
         stops.push_async_callback(self.journal.close)
         clock = Clock()
         found = await self.journal.write(lambda s: queue.recover(s, clock.now()))

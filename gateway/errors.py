@@ -16,6 +16,7 @@ Guarantee: no text built here may carry patient data; places, codes and rule ide
     │   ├── Overload              a limit of our own is reached (memory, deliveries): the message may come again
     │   └── ConfigurationFault    a setting, certificate or file is wrong; raises one alert
     └── GatewayBug                our own fault: logged with a correlation id, answered AR, the message stays
+        └── AnsweredAlready       not ours when several nodes share a journal: the other one's answer is given
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class ConfigurationFault(EnvironmentFault):
 
 class GatewayBug(GatewayError):
     """An invariant of ours does not hold."""
+
+
+class AnsweredAlready(GatewayBug):
+    """A message has its one answer: another node worked on it too, or took it for left behind. Nothing was written."""
+
+    def __init__(self, code: str, ack: bytes) -> None:
+        super().__init__("a message was answered twice")
+        self.code, self.ack = code, ack
 
 
 class Severity(StrEnum):

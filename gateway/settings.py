@@ -18,6 +18,7 @@ import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -93,11 +94,41 @@ class ListenerSettings(Table):
 
 
 class JournalSettings(Table):
-    """The journal: one SQLite file (and its WAL), on a local disk."""
+    """The journal: one SQLite file (and its WAL), on a local disk; or, for several gateway processes, one PostgreSQL
+    database (13 or newer, UTF8, needs the extra `postgres`)."""
 
     path: Path = Path("var/journal.sqlite")
+    """The SQLite file, when there is no `url`."""
     synchronous: Literal["FULL", "EXTRA"] = "FULL"
     busy_timeout_ms: int = Field(30_000, ge=100)
+    url: str | None = None
+    """`postgresql://user@host:5432/database`, as libpq takes it (several hosts, `sslmode=verify-full`…). No password in
+    it. None: SQLite."""
+    password_file: Path | None = None
+    """File with the password of the database's user."""
+    writers: int = Field(8, ge=1, le=100)
+    """PostgreSQL: connections for writing, by gateway process (and 4 for reading)."""
+    heartbeat: float = Field(1.0, gt=0)
+    """PostgreSQL: seconds between two signs of life of a gateway process."""
+    node_timeout: float = Field(10.0, gt=0)
+    """PostgreSQL: a gateway process that gave no sign of life for so many seconds counts as dead; the others take
+    over what it had in hand."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_the_url(self) -> JournalSettings:
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("postgresql", "postgres"):
+                raise ValueError("url must begin with postgresql://")
+            if parts.password is not None or "password" in parse_qs(parts.query):
+                raise ValueError("url must not hold a password: use password_file")
+        if self.node_timeout < 3 * self.heartbeat:
+            raise ValueError("node_timeout must be at least 3 times heartbeat")
+        return self
+
+    def at(self, base: Path) -> JournalSettings:
+        """The same with a `password_file` that no longer depends on the working folder."""
+        return self.model_copy(update={"password_file": self.password_file and base / self.password_file})
 
 
 class AckSettings(Table):

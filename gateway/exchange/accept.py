@@ -26,6 +26,7 @@ from gateway.exchange.tell import DPI, Sender, tell_known
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.queue import Earlier, NewDelivery
+from gateway.journal.sql import lock
 from gateway.rules import Findings, RuleBook
 from gateway.settings import Settings
 
@@ -108,12 +109,33 @@ def _decisions(
     ]
 
 
+def _decisions_alone(session: Session, acceptance: Acceptance) -> list[VersionDecision]:
+    """The decisions, with everything that they and the deliveries depend on locked: each document, what it replaces,
+    its set."""
+    headers = [(d.uid, d.header) for d in acceptance.documents]
+    names = {f"document {uid}" for uid, _header in headers}
+    names |= {f"document {h.replaced_id}" for _uid, h in headers if h.replaced_id}
+    names |= {f"set {h.set_id}" for _uid, h in headers if h.set_id}
+    more = names
+    while True:
+        locked = lock(session, *more)
+        decisions = _decisions(
+            session, acceptance.transmission, acceptance.documents, acceptance.book, acceptance.settings
+        )
+        # a set that the register alone knows: what it has is read again once it is ours
+        more = {f"set {d.set_key}" for d in decisions} - names
+        if not locked or not more:
+            return decisions
+        names |= more
+
+
 def accept(
     session: Session, message_id: int, ack: bytes, findings: Iterable[Finding], acceptance: Acceptance
 ) -> Accepted:
     """Register, enqueue, keep the ACK. See the module."""
     transmission, now = acceptance.transmission, acceptance.now.timestamp()
-    decisions = _decisions(session, transmission, acceptance.documents, acceptance.book, acceptance.settings)
+    records.begin_answer(session, message_id)
+    decisions = _decisions_alone(session, acceptance)
     versions = [f for d in decisions for f in d.findings]
     versions += _pair(session, transmission, acceptance.documents, decisions, acceptance.book)
     if rejected(versions):
@@ -179,6 +201,7 @@ def accept(
     }
     records.answer(session, message_id, "AA", ack, [*findings], routing, now)
     if tell or tell_reading:
+        queue.lock_told(session, {e.id for e in (*work.under_way, *(e for _d, _p, e in work.done))})
         for earlier in work.under_way:
             queue.report_to(session, earlier.id, message_id)
         for destination, planned, earlier in work.done:

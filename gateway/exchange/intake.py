@@ -26,6 +26,7 @@ from functools import partial
 
 from connectors.port import Connector, Preparation
 from gateway.errors import (
+    AnsweredAlready,
     Finding,
     JournalLate,
     JournalUnavailable,
@@ -156,13 +157,13 @@ class Intake:
         )
         return ack
 
-    async def answer_unanswered(self) -> int:
-        """At start-up: messages that a stop left without an answer get AR. Returns how many.
+    async def answer_unanswered(self, messages: Sequence[int] | None = None) -> int:
+        """Messages that a stop left without an answer get AR: all (at start-up), or those given. Returns how many.
 
         Nobody was told AA, so nothing may be sent for them: their sender tries again, or a person already
         chose another way (docs/decisions/0008).
         """
-        waiting = await self._journal.read(records.unanswered)
+        waiting = await self._journal.read(records.unanswered) if messages is None else messages
         for message_id in waiting:
             await self._release(message_id)
         return len(waiting)
@@ -254,7 +255,10 @@ class Intake:
         findings.add("EXC-INTERRUPTED", None)
         ack = self._ack(Message.parse(left.head), "AR", findings)
         now = self._clock.now()
-        await self._journal.write(lambda s: records.answer(s, message_id, "AR", ack, findings, {}, now))
+        try:
+            await self._journal.write(lambda s: records.answer(s, message_id, "AR", ack, findings, {}, now))
+        except AnsweredAlready:
+            return  # by another node, in between
         log.warning("message left without an answer: AR stored (%s)", left.correlation)
 
     async def _answer(
@@ -263,6 +267,8 @@ class Intake:
         """Work on a committed message until its one answer is committed too."""
         try:
             code, findings, ack = await self._decide_and_accept(message_id, raw, message, correlation, left)
+        except AnsweredAlready as e:
+            return self._answered_elsewhere(e, correlation)
         except JournalUnavailable:
             raise
         except Exception as e:
@@ -275,10 +281,19 @@ class Intake:
         self._telemetry.refused(findings)
         refusal = self._ack(message, code, findings)
         now = self._clock.now()
-        await self._journal.write(
-            lambda s: records.answer(s, message_id, code, refusal, findings, {}, now), _to_store(left)
-        )
+        try:
+            await self._journal.write(
+                lambda s: records.answer(s, message_id, code, refusal, findings, {}, now), _to_store(left)
+            )
+        except AnsweredAlready as e:
+            return self._answered_elsewhere(e, correlation)
         return code, refusal
+
+    def _answered_elsewhere(self, answered: AnsweredAlready, correlation: str) -> tuple[str, bytes]:
+        """Another node worked on the same message: there is one answer, its own."""
+        self._telemetry.replayed.inc()
+        log.info("answered by another node, the same answer is given (%s)", correlation)
+        return answered.code, answered.ack
 
     async def _decide_and_accept(
         self, message_id: int, raw: bytes, message: Message, correlation: str, left: Left

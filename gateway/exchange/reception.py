@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -93,9 +93,9 @@ async def _remove(journal: Journal, payload_id: int) -> None:
         log.warning("what was written of a message that was not accepted is removed at the next start")
 
 
-async def remove_pending(journal: Journal) -> int:
-    """At start-up: remove the payloads that a stop left without their message. How many there were."""
-    left = await journal.read(payloads.pending)
+async def remove_pending(journal: Journal, payload_ids: Sequence[int] | None = None) -> int:
+    """Remove the payloads that a stop left without their message: all (at start-up), or those given. How many."""
+    left = await journal.read(payloads.pending) if payload_ids is None else payload_ids
     for payload_id in left:
         while await journal.write(partial(payloads.remove_some, payload_id=payload_id)):
             pass

@@ -17,7 +17,7 @@ from gateway.errors import Finding, Severity
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.hl7.transmission import Action
 from gateway.journal.records import finding_row
-from gateway.journal.sql import insert, run
+from gateway.journal.sql import insert, lock, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ def forwarded(session: Session, mail_id: int, findings: Iterable[Finding]) -> bo
 
 def ended(session: Session, mail_id: int, now: float) -> bool:
     """After the end of one of its deliveries: True when it was the last one to a DPI."""
+    lock(session, f"mail {mail_id}")  # else the last two would each see the other one open
     return bool(run(session, "mail_ended", mail_id=mail_id, now=now).rowcount)
 
 
@@ -338,11 +339,11 @@ def add_receipt(
         delivery_id=delivery_id,
         event=event,
         fact=fact,
-        accepted=None if report is None else int(report.accepted),
+        accepted=None if report is None else report.accepted,
         recipient=report.recipient if report else "",
         recipient_id=report.recipient_id if report else "",
         code=code,
         label=report.label if report else "",
-        told=int(told),
+        told=told,
         now=now,
     )

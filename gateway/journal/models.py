@@ -13,15 +13,20 @@ documents and times.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 
-SCHEMA_VERSION = 3
-"""Stored in `PRAGMA user_version`; a journal of another version is refused, but for those of `UPGRADABLE`."""
-UPGRADABLE = frozenset({1, 2})
-"""Versions that `migrations/` and the tables made at opening bring up to date."""
+SCHEMA_VERSION = 4
+"""Older journals are brought to it by `gateway/journal/migrations`."""
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """Of a partial index, on either database."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class Payload(SQLModel, table=True):
@@ -49,6 +54,8 @@ class PayloadPending(SQLModel, table=True):
     __tablename__ = "payload_pending"
 
     payload_id: int = Field(foreign_key="payload.id", primary_key=True)
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Token of the process that writes it."""
 
 
 class Message(SQLModel, table=True):
@@ -58,7 +65,7 @@ class Message(SQLModel, table=True):
         CheckConstraint("state IN ('received', 'answered')", name="message_state"),
         CheckConstraint("(state = 'answered') = (ack IS NOT NULL)", name="message_ack"),
         Index("message_by_control_id", "control_id"),
-        Index("message_unanswered", "id", sqlite_where=text("state = 'received'")),
+        Index("message_unanswered", "id", **_only("state = 'received'")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -84,6 +91,8 @@ class Message(SQLModel, table=True):
     """JSON: what a ZAM needs of the message's MSH, whether one was asked for."""
     received_at: float
     answered_at: float | None = None
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Token of the process that answers it, or left it without an answer."""
 
 
 class Document(SQLModel, table=True):
@@ -129,11 +138,11 @@ class Delivery(SQLModel, table=True):
             "destination",
             "due_at",
             "id",
-            sqlite_where=text("state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL"),
+            **_only("state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL"),
         ),
-        Index("delivery_in_hand", "id", sqlite_where=text("state = 'sending'")),
-        Index("delivery_open", "destination", sqlite_where=text(f"state NOT IN ({sql_list(FINAL)})")),
-        Index("delivery_of_mail", "mail_id", sqlite_where=text("mail_id IS NOT NULL")),
+        Index("delivery_in_hand", "id", **_only("state = 'sending'")),
+        Index("delivery_open", "destination", **_only(f"state NOT IN ({sql_list(FINAL)})")),
+        Index("delivery_of_mail", "mail_id", **_only("mail_id IS NOT NULL")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -230,10 +239,8 @@ class ReceivedMail(SQLModel, table=True):
         CheckConstraint("(state = 'treated') = (treated_at IS NOT NULL)", name="received_mail_treated"),
         Index("received_mail_place", "mailbox", "place", unique=True),
         Index("received_mail_content", "sha256"),
-        Index("received_mail_due", "due_at", "id", sqlite_where=text("state IN ('received', 'ended')")),
-        Index(
-            "received_mail_to_file", "id", sqlite_where=text("treated_at IS NOT NULL AND filed_at IS NULL")
-        ),
+        Index("received_mail_due", "due_at", "id", **_only("state IN ('received', 'ended')")),
+        Index("received_mail_to_file", "id", **_only("treated_at IS NOT NULL AND filed_at IS NULL")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -314,7 +321,7 @@ class Receipt(SQLModel, table=True):
 class Incident(SQLModel, table=True):
     """An error that a person must hear of. Append-only but for `report_id`."""
 
-    __table_args__ = (Index("incident_to_report", "id", sqlite_where=text("report_id IS NULL")),)
+    __table_args__ = (Index("incident_to_report", "id", **_only("report_id IS NULL")),)
 
     id: int | None = Field(default=None, primary_key=True)
     at: float
@@ -332,3 +339,21 @@ class Incident(SQLModel, table=True):
     """JSON: what the report says."""
     report_id: int | None = Field(default=None, foreign_key="delivery.id", index=True)
     """The delivery that reports it; None: not yet."""
+
+
+class Node(SQLModel, table=True):
+    """A gateway process at work on a journal that several share (PostgreSQL)."""
+
+    token: str = Field(primary_key=True)
+    name: str
+    """Host and process id, for people."""
+    beat: int
+    """Grows with each sign of life."""
+    started_at: float
+
+
+class Duty(SQLModel, table=True):
+    """Work that one process does for all."""
+
+    name: str = Field(primary_key=True)
+    node: str

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from sqlmodel import Session
 
 from gateway.errors import GatewayBug
-from gateway.journal.sql import insert, run
+from gateway.journal.sql import insert, node_of, run
 
 PART = 1 << 20
 """Bytes of a part: about 8 ms of the writer's time, the fsync included."""
@@ -31,7 +31,7 @@ def add(session: Session, sha256: str, raw: bytes) -> int:
 def begin(session: Session, sha256: str, size: int) -> int:
     """Begin a big payload of `size` bytes, pending; its row id."""
     payload_id = insert(session, "insert_payload", sha256=sha256, size=size, content=b"")
-    run(session, "insert_payload_pending", payload_id=payload_id)
+    run(session, "insert_payload_pending", payload_id=payload_id, node=node_of(session))
     return payload_id
 
 

@@ -2,6 +2,9 @@
 -- state machine has no way out of (gateway/exchange/delivery.py; a test keeps this file in step with it).
 
 -- CROSS JOIN is SQLite's way to fix the order of a join: the few rows of one document or set first, never the backlog.
+-- PostgreSQL takes it as a plain join, and what stands in /*pg …*/: there several nodes are at work at once. Its
+-- transactions are READ COMMITTED: a statement sees what was committed before it began, so what is read after
+-- `sql.lock`, or with FOR UPDATE, is the last that there is.
 
 -- === messages =======================================================================================================
 
@@ -13,7 +16,7 @@ INSERT INTO payload (sha256, size, content) VALUES (:sha256, :size, :content) RE
 
 -- A payload too big for one commit: its parts, each in a commit of its own; pending until a message holds it.
 -- name: insert_payload_pending
-INSERT INTO payload_pending (payload_id) VALUES (:payload_id)
+INSERT INTO payload_pending (payload_id, node) VALUES (:payload_id, :node)
 
 -- name: insert_payload_part
 INSERT INTO payload_part (payload_id, position, content) VALUES (:payload_id, :position, :content)
@@ -43,9 +46,9 @@ SELECT content FROM payload_part WHERE payload_id = :payload_id AND position BET
 
 -- name: insert_message
 INSERT INTO message (correlation, payload_id, sha256, size, dedup_key, control_id, sender, message_type, peer, state,
-                     findings, routing, received_at)
+                     findings, routing, received_at, node)
 VALUES (:correlation, :payload_id, :sha256, :size, :dedup_key, :control_id, :sender, :message_type, :peer, 'received',
-        '[]', '{}', :now)
+        '[]', '{}', :now, :node)
 RETURNING id
 
 -- The one answer. AR frees the MSH-10: the message may be sent again.
@@ -57,6 +60,13 @@ UPDATE message
 
 -- name: unanswered_messages
 SELECT id FROM message WHERE state = 'received' ORDER BY id
+
+-- The answer that a message has already: whoever comes second gives the first one's.
+-- name: answer_of_message
+SELECT ack_code, ack FROM message WHERE id = :message_id AND state = 'answered'
+
+-- name: message_to_answer
+SELECT id FROM message WHERE id = :message_id AND state = 'received' /*pg FOR UPDATE*/
 
 -- name: message_for_answer
 SELECT m.correlation, p.content,
@@ -140,7 +150,7 @@ SELECT d.id, d.state, d.plan, d.outcome, d.code, d.label,
        (SELECT a.details FROM attempt a WHERE a.delivery_id = d.id ORDER BY a.id DESC LIMIT 1) AS details
   FROM delivery_document dd CROSS JOIN delivery d ON d.id = dd.delivery_id
  WHERE dd.uid = :uid AND d.destination = :destination AND d.recipient = :recipient
-   AND (d.action = 'delete') = :deletion
+   AND CASE WHEN d.action = 'delete' THEN 1 ELSE 0 END = :deletion
  ORDER BY d.id
 
 -- An earlier delivery of the same bytes there, of which an attempt may have happened unseen.
@@ -168,7 +178,7 @@ UPDATE delivery
  WHERE id IN (SELECT id FROM delivery
                WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended')
                  AND claimed_by IS NULL AND due_at <= :now
-               ORDER BY due_at, id LIMIT :limit)
+               ORDER BY due_at, id LIMIT :limit /*pg FOR UPDATE SKIP LOCKED*/)
 RETURNING id, message_id, mail_id, payload_id, destination, recipient, action, plan, attempts, state, expires_at,
           (SELECT control_id FROM message WHERE message.id = delivery.message_id) AS control_id,
           (SELECT size FROM payload WHERE payload.id = delivery.payload_id) AS payload_size
@@ -193,13 +203,15 @@ SELECT d.state = 'succeeded' AS succeeded,
 SELECT count(*) FROM attempt
  WHERE delivery_id = :delivery_id AND outcome = 'uncertain' AND kind IN ('deliver', 'recovery')
 
+-- The row's lock is against a take-over: a node that was thought dead settles before it, or not at all.
 -- name: claimed_delivery
-SELECT state FROM delivery WHERE id = :delivery_id AND claimed_by = :token
+SELECT state FROM delivery WHERE id = :delivery_id AND claimed_by = :token /*pg FOR UPDATE*/
 
 -- The time that a configuration fault takes is given back to the delivery's lifetime.
 -- name: settle_delivery
 UPDATE delivery
-   SET expires_at = expires_at + CASE :state WHEN 'suspended' THEN max(0, :now - due_at) ELSE 0 END, state = :state, claimed_by = NULL, outcome = :outcome, code = :code, label = :label,
+   SET expires_at = expires_at + CASE WHEN :state = 'suspended' AND :now > due_at THEN :now - due_at ELSE 0 END,
+       state = :state, claimed_by = NULL, outcome = :outcome, code = :code, label = :label,
        due_at = coalesce(:due_at, due_at), finished_at = :finished_at
  WHERE id = :delivery_id
 
@@ -212,18 +224,59 @@ VALUES (:delivery_id, :number, :kind, :started_at, :ended_at, :outcome, :code, :
 
 -- === recovery and circuits ==========================================================================================
 
+-- In hand of a process that is no more; `token` NULL: of any.
 -- name: deliveries_in_hand
-SELECT id, attempts FROM delivery WHERE state = 'sending'
+SELECT id, attempts FROM delivery
+ WHERE state = 'sending' AND coalesce(claimed_by, '') = coalesce(:token, claimed_by, '') ORDER BY id /*pg FOR UPDATE*/
 
 -- name: sending_becomes_uncertain
-UPDATE delivery SET state = 'uncertain', due_at = :now WHERE state = 'sending'
+UPDATE delivery SET state = 'uncertain', due_at = :now
+ WHERE state = 'sending' AND coalesce(claimed_by, '') = coalesce(:token, claimed_by, '')
 
 -- name: suspended_becomes_ready
-UPDATE delivery SET state = 'ready', expires_at = expires_at + max(0, :now - due_at), due_at = :now
+UPDATE delivery
+   SET state = 'ready', expires_at = expires_at + CASE WHEN :now > due_at THEN :now - due_at ELSE 0 END, due_at = :now
  WHERE state = 'suspended'
 
--- name: free_all_claims
-UPDATE delivery SET claimed_by = NULL WHERE claimed_by IS NOT NULL
+-- name: free_claims
+UPDATE delivery SET claimed_by = NULL
+ WHERE claimed_by IS NOT NULL AND coalesce(claimed_by, '') = coalesce(:token, claimed_by, '')
+   AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+
+-- === nodes: the processes that share a journal ======================================================================
+
+-- name: insert_node
+INSERT INTO node (token, name, beat, started_at) VALUES (:token, :name, 1, :now)
+
+-- name: beat_node
+UPDATE node SET beat = beat + 1 WHERE token = :token
+
+-- name: nodes
+SELECT token, name, beat FROM node ORDER BY token
+
+-- A dead node's row is gone for one taker only, and not if it gave a sign of life in between.
+-- name: bury_node
+DELETE FROM node WHERE token = :token AND beat = :beat
+
+-- name: delete_node
+DELETE FROM node WHERE token = :token
+
+-- name: take_duty
+INSERT INTO duty (name, node) VALUES (:name, :node)
+ON CONFLICT (name) DO UPDATE SET node = excluded.node
+ WHERE duty.node = excluded.node OR NOT EXISTS (SELECT 1 FROM node WHERE token = duty.node)
+
+-- name: adopt_message
+UPDATE message SET node = :node WHERE id = :message_id AND state = 'received'
+
+-- name: adopt_messages
+UPDATE message SET node = :node WHERE state = 'received' AND node = :dead RETURNING id
+
+-- name: adopt_payloads
+UPDATE payload_pending SET node = :node WHERE node = :dead RETURNING payload_id
+
+-- name: delete_duties
+DELETE FROM duty WHERE node = :node
 
 -- name: count_open_deliveries
 SELECT count(*) FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
@@ -234,7 +287,8 @@ UPDATE delivery SET expires_at = expires_at + :seconds
    AND state <> 'suspended'
 
 -- name: resume_suspended
-UPDATE delivery SET state = 'ready', expires_at = expires_at + max(0, :now - due_at), due_at = :now
+UPDATE delivery
+   SET state = 'ready', expires_at = expires_at + CASE WHEN :now > due_at THEN :now - due_at ELSE 0 END, due_at = :now
  WHERE destination = :destination AND state = 'suspended'
 
 -- name: open_destinations

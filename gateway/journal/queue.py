@@ -8,7 +8,7 @@ acceptance; a refused or expired one does not block its correction. The statemen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlmodel import Session
 from connectors.port import Outcome, Predecessor
 from gateway.exchange.delivery import FINAL, DeliveryState, move
 from gateway.hl7.transmission import Action
-from gateway.journal.sql import insert, run
+from gateway.journal.sql import insert, lock, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,17 @@ class NewDelivery:
     payload_id: int | None = None
 
 
+def lock_sets(session: Session, set_keys: Iterable[str]) -> None:
+    """Nobody else accepts, enqueues or ends a delivery of these sets before the transaction ends: held or ready,
+    released or not, told or not are decided on what is so.
+    """
+    lock(session, *(f"set {key}" for key in set_keys))
+
+
 def enqueue(session: Session, new: NewDelivery) -> int:
     """Insert a delivery: `held` behind an unfinished one of the same order, else `ready`. Its row id."""
     sets = {set_key for _row, _uid, set_key in new.documents}
+    lock_sets(session, sets)
     ahead = any(_open(session, new.destination, new.recipient, set_key) for set_key in sets)
     delivery_id = insert(
         session,
@@ -130,8 +138,15 @@ def report_to(session: Session, delivery_id: int, message_id: int) -> None:
     run(session, "insert_report_to", delivery_id=delivery_id, message_id=message_id)
 
 
+def lock_told(session: Session, delivery_ids: Iterable[int]) -> None:
+    """What is known of these deliveries, and who is told of it, changes in no other transaction: who asks now learns
+    of each receipt once."""
+    lock(session, *(f"delivery {i}" for i in delivery_ids))
+
+
 def told(session: Session, delivery_id: int) -> Sequence[int]:
-    """Messages whose sender wants to be told of this delivery."""
+    """Messages whose sender wants to be told of this delivery; no other is added before the transaction ends."""
+    lock_told(session, (delivery_id,))
     return run(session, "told_of_delivery", delivery_id=delivery_id).scalars().all()
 
 
@@ -300,11 +315,13 @@ def settle(
 
     False (and nothing done) when the delivery is not in this process's hands any more.
     """
+    final = after in FINAL
+    if final:
+        lock_sets(session, run(session, "set_keys_of_delivery", delivery_id=claimed.id).scalars())
     row = run(session, "claimed_delivery", delivery_id=claimed.id, token=token).first()
     if row is None:
         return False
     move(DeliveryState(row.state), after)
-    final = after in FINAL
     run(
         session,
         "settle_delivery",
@@ -368,13 +385,13 @@ def add_attempt(
     )
 
 
-def recover(session: Session, now: float) -> dict[str, int]:
-    """At start-up: what a stop left in hand. Returns how many of each.
+def recover(session: Session, now: float, token: str | None = None) -> dict[str, int]:
+    """What a stop left in hand: of the process `token`, or of all (None: nobody else is at work). How many of each.
 
-    `sending` becomes `uncertain` (it may have happened outside); claims are freed; `suspended` is tried
-    again.
+    `sending` becomes `uncertain` (it may have happened outside); claims are freed; without `token`, `suspended` is
+    tried again.
     """
-    in_hand = run(session, "deliveries_in_hand").all()
+    in_hand = run(session, "deliveries_in_hand", token=token).all()
     for row in in_hand:
         run(
             session,
@@ -390,10 +407,12 @@ def recover(session: Session, now: float) -> dict[str, int]:
             details="{}",
         )
     move(DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+    run(session, "sending_becomes_uncertain", now=now, token=token)
+    run(session, "free_claims", token=token)
+    if token is not None:
+        return {"uncertain": len(in_hand)}
     move(DeliveryState.SUSPENDED, DeliveryState.READY)
-    run(session, "sending_becomes_uncertain", now=now)
     suspended = run(session, "suspended_becomes_ready", now=now).rowcount
-    run(session, "free_all_claims")
     return {"uncertain": len(in_hand), "suspended": suspended, "waiting": count_open(session)}
 
 

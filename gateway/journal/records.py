@@ -13,17 +13,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlmodel import Session
 
 from gateway.cda.versions import KnownDocument
-from gateway.errors import Finding, GatewayBug
+from gateway.errors import AnsweredAlready, Finding, GatewayBug
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.hl7.base64text import decode, decode_pieces
 from gateway.hl7.transmission import Action
 from gateway.journal import payloads
-from gateway.journal.sql import insert, run
+from gateway.journal.sql import insert, lock, node_of, run
 
 # --- messages -----------------------------------------------------------------------------------------------
 
@@ -68,8 +68,12 @@ def receive(session: Session, message: NewMessage, payload_id: int | None = None
     A message whose `dedup_key` is known is not stored again: the answer says what is known of it. `payload_id`: the
     pending payload that holds the bytes already (`journal.payloads`); it stays pending when the message is known.
     """
+    if message.dedup_key is not None:
+        lock(session, f"message {message.dedup_key}")
     already = known(session, message)
     if already is not None:
+        if already.ack is None:
+            run(session, "adopt_message", message_id=already.message_id, node=node_of(session))
         return already
     if payload_id is None:
         payload_id = payloads.add(session, message.sha256, message.raw)
@@ -88,6 +92,7 @@ def receive(session: Session, message: NewMessage, payload_id: int | None = None
         message_type=message.message_type,
         peer=message.peer,
         now=message.now,
+        node=node_of(session),
     )
     return Received(message_id, True)
 
@@ -101,7 +106,7 @@ def answer(
     routing: Mapping[str, Any],
     now: float,
 ) -> None:
-    """Keep the one answer of a message. AR frees its MSH-10: it may be sent again."""
+    """Keep the one answer of a message. AR frees its MSH-10: it may be sent again. Raises `AnsweredAlready`."""
     done = run(
         session,
         "answer_message",
@@ -113,7 +118,18 @@ def answer(
         now=now,
     )
     if done.rowcount != 1:
-        raise GatewayBug(f"message {message_id} was answered twice")
+        _answered_already(session, message_id)
+
+
+def begin_answer(session: Session, message_id: int) -> None:
+    """Nobody else answers this message before the transaction ends. Raises `AnsweredAlready` when somebody did."""
+    if run(session, "message_to_answer", message_id=message_id).first() is None:
+        _answered_already(session, message_id)
+
+
+def _answered_already(session: Session, message_id: int) -> NoReturn:
+    row = run(session, "answer_of_message", message_id=message_id).one()
+    raise AnsweredAlready(row.ack_code, row.ack)
 
 
 def finding_row(finding: Finding) -> dict[str, str | None]:

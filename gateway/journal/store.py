@@ -1,102 +1,96 @@
-"""The journal's door: every write goes through one thread, in group commits; readers stand beside it.
+"""The journal's door, whatever database stands behind it.
 
-Purpose: durable and fast on one file. Operations are plain functions of a synchronous SQLModel session;
-those that wait together share one fsync'd commit, each in its own savepoint.
+Purpose: operations are plain functions of a synchronous SQLModel session; `write` runs one in a transaction and returns
+once it is on stable storage, `read` runs one beside. `gateway.journal.sqlite` is one file for one process,
+`gateway.journal.postgres` one database for several gateway processes.
 
-Guarantee: when `write` returns, its effects are on stable storage (WAL, synchronous=FULL). An operation that
-raises leaves nothing behind and does not disturb the others of its commit. One process per journal (an
-exclusive lock on `<journal>.lock`).
+Guarantee: an operation that raises leaves nothing behind and does not disturb others. It may be run more than once
+(withdrawn neighbour, deadlock, connection lost before its commit): it has no effect but through its session.
 
-Fails: `JournalUnavailable` when the commit itself fails (disk full, file locked, journal closed): then none
-of the operations of that commit happened. `JournalLate` when a write that has only so much time is still waiting
-(for the file, for the disk, behind others): it is withdrawn and will not happen.
-`ConfigurationFault` at opening (lock held, other schema version).
+Fails: `JournalUnavailable` when the commit fails: then the operation did not happen. `JournalLate` when a write that
+has only so much time is still waiting: it is withdrawn and will not happen. `ConfigurationFault` at opening.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import math
-import os
-import queue
-import sqlite3
 import threading
-import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool, StaticPool
-from sqlmodel import Session, SQLModel, create_engine
+from sqlmodel import Session
 
-from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
-from gateway.journal.migrations import migrate
-from gateway.journal.models import SCHEMA_VERSION, UPGRADABLE
+from gateway.errors import JournalLate, JournalUnavailable
 from gateway.settings import JournalSettings
 
 T = TypeVar("T")
 log = logging.getLogger("gateway.journal")
 
-MAX_GROUP = 64
-"""Operations in one commit at most: bounds how long the first one waits for the last."""
 READERS = 4
-
-
 MAX_WAITING = 2_000
-"""Writes that wait for the writer: more are refused at once (a connection and a delivery have one each)."""
+"""Writes that wait for a writer: more are refused at once (a connection and a delivery have one each)."""
 
 
-class _State(Enum):
+class State(Enum):
+    """How far a write is."""
+
     WAITING = auto()
     COMMITTING = auto()
     """Its commit was given to the disk: it can no longer be withdrawn."""
     WITHDRAWN = auto()
 
 
-@dataclass(slots=True)
-class _Job:
+@dataclass(slots=True, eq=False)
+class Job:
+    """One write, and who waits for it."""
+
     operation: Callable[[Session], Any] | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
-    state: _State = _State.WAITING
+    state: State = State.WAITING
 
 
-class Journal:
+Done = tuple[Job, Any, BaseException | None]
+"""A job, its result, its error."""
+
+
+class Journal(ABC):
     """One open journal. Create with `await Journal.open(...)`; close with `await journal.close()`."""
 
-    def __init__(self, path: Path, settings: JournalSettings) -> None:
-        self.path = path
-        self._settings = settings
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+    node: str
+    """Token of this process: what it has in hand bears it (messages, payloads being written, deliveries)."""
+    shared: bool
+    """Other gateway processes may work on this journal at the same time."""
+
+    def __init__(self, settings: JournalSettings) -> None:
+        self.settings = settings
         self._closed = False
         self._states = threading.Lock()
-        self._busy_since: float | None = None
-        self._lock_fd = _exclusive_lock(path)
-        self._write_engine = self._engine(StaticPool)
-        self._read_engine = self._engine(QueuePool, pool_size=READERS, max_overflow=0)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-read")
-        self._prepare_schema()
-        self._thread = threading.Thread(target=self._run, name="journal-write", daemon=True)
-        self._thread.start()
 
     @classmethod
     async def open(cls, path: Path, settings: JournalSettings | None = None) -> Journal:
-        """Open (or create) the journal at `path`."""
+        """Open (or create) the journal: the file `path`, or the database that `settings.url` names."""
         settings = settings or JournalSettings()
-        return await asyncio.to_thread(cls, path, settings)
+        if settings.url is not None:
+            from gateway.journal.postgres import PostgresJournal  # an extra
+
+            return await asyncio.to_thread(PostgresJournal, settings)
+        from gateway.journal.sqlite import SqliteJournal
+
+        return await asyncio.to_thread(SqliteJournal, path, settings)
 
     async def write(
         self, operation: Callable[[Session], T], within: float | None = None, *, leave: bool = False
     ) -> T:
-        """Run `operation(session)` in the writer thread; return its result once committed and fsync'd.
+        """Run `operation(session)` in a writer thread; return its result once committed and on stable storage.
 
         Raises what the operation raises, or `JournalUnavailable`. `within`: seconds after which it is withdrawn if its
         commit has not begun (`JournalLate`: it did not happen and will not). A commit that has begun is waited for,
@@ -104,12 +98,12 @@ class Journal:
         """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
-        if self._queue.qsize() >= MAX_WAITING:
+        if self._waiting() >= MAX_WAITING:
             raise JournalLate("too many writes wait")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        job = _Job(operation, future, loop)
-        self._queue.put(job)
+        job = Job(operation, future, loop)
+        self._submit(job)
         if within is not None and within < math.inf:
             done, _waiting = await asyncio.wait((future,), timeout=max(0.0, within))
             if not done and (self._withdraw(job) or leave):
@@ -118,15 +112,9 @@ class Journal:
         # shielded: a caller that is cancelled must not make the commit's result fail
         return await asyncio.shield(future)
 
-    @property
-    def stalled_for(self) -> float:
-        """Seconds since the writer began the commit that it is at; 0 when it waits for work."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
-
     async def read(self, operation: Callable[[Session], T], within: float | None = None) -> T:
-        """Run a read-only `operation(session)` beside the writer; sees everything committed before the
-        call. `JournalLate` after `within` seconds.
+        """Run a read-only `operation(session)` beside the writers; sees everything committed before the
+        call, and one state of it. `JournalLate` after `within` seconds.
         """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
@@ -139,208 +127,69 @@ class Journal:
         except TimeoutError:
             raise JournalLate("no answer in time") from None
 
+    @property
+    @abstractmethod
+    def stalled_for(self) -> float:
+        """Seconds since a writer began the commit that it is at; 0 when all wait for work."""
+
     async def copy_back(self) -> None:
-        """Copy the WAL into the file beside the writer, as far as readers allow: after megabytes of one message, so
-        that no commit finds them all to copy (100 ms for 16 MB). A fault is the next commit's to tell.
-        """
-        if not self._closed:
-            await asyncio.get_running_loop().run_in_executor(self._readers, self._copy_back)
+        """After megabytes of one message: what may be done beside the writers, so that no commit finds it to do."""
+        return
 
+    @abstractmethod
     async def close(self) -> None:
-        """Finish the writes under way, checkpoint, release the lock."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._dispose)
+        """Finish the writes under way, release everything."""
 
-    # --- inside ---------------------------------------------------------------------------------------------
+    # --- for the databases ----------------------------------------------------------------------------------
 
-    def _engine(self, pool: type[Any], **kwargs: Any) -> Engine:
-        # hide_parameters: the texts of SQLAlchemy's exceptions and logs would carry what was being written
-        engine = create_engine(
-            f"sqlite:///{self.path}",
-            poolclass=pool,
-            connect_args={"check_same_thread": False},
-            hide_parameters=True,
-            **kwargs,
-        )
+    @abstractmethod
+    def _submit(self, job: Job) -> None:
+        """Give the job to a writer thread, which gives its `Done` to `give_back`."""
 
-        @event.listens_for(engine, "connect")
-        def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
-            # transactions are ours: the driver must not open or close any by itself (savepoints would break)
-            connection.isolation_level = None
-            for pragma in (
-                "page_size = 16384",
-                "journal_mode = WAL",
-                f"synchronous = {self._settings.synchronous}",
-                f"busy_timeout = {self._settings.busy_timeout_ms}",
-                "foreign_keys = ON",
-                "temp_store = MEMORY",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
+    @abstractmethod
+    def _waiting(self) -> int:
+        """How many jobs wait for a writer."""
 
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if pool is StaticPool else "BEGIN")
-
-        return engine
-
-    def _prepare_schema(self) -> None:
-        try:
-            with self._write_engine.connect() as c:
-                version = c.exec_driver_sql("PRAGMA user_version").scalar_one()
-                empty = c.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0
-                c.rollback()
-            if version not in (0, SCHEMA_VERSION, *UPGRADABLE) or (version == 0 and not empty):
-                raise ConfigurationFault(
-                    f"{self.path.name}: schema version {version}, this gateway needs {SCHEMA_VERSION}"
-                )
-            if version in UPGRADABLE:
-                migrate(self.path, version)
-            with self._write_engine.begin() as c:
-                SQLModel.metadata.create_all(c)
-                c.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
-        except (DBAPIError, ConfigurationFault) as e:
-            self._dispose()
-            if isinstance(e, ConfigurationFault):
-                raise
-            raise ConfigurationFault(f"{self.path.name}: {e.orig}") from e
-
+    @abstractmethod
     def _read(self, operation: Callable[[Session], T]) -> T:
-        with Session(self._read_engine, autoflush=False) as session:
-            return operation(session)
+        """Run a read in the thread that calls."""
 
-    def _copy_back(self) -> None:
-        try:
-            with self._read_engine.connect() as connection:
-                driver = connection.connection.driver_connection
-                assert driver is not None
-                # not in a transaction of ours: it would keep the WAL from being copied
-                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except (DBAPIError, sqlite3.Error) as e:
-            log.warning("journal: nothing copied back: %s", type(e).__name__)
-
-    def _run(self) -> None:
-        """The writer thread: take all that waits, one transaction, one commit."""
-        stop = False
-        while not stop:
-            job = self._queue.get()
-            group: list[_Job] = []
-            while True:
-                if job is None:
-                    stop = True
-                else:
-                    group.append(job)
-                if len(group) >= MAX_GROUP:
-                    break
-                try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            if group:
-                self._busy_since = time.monotonic()
-                self._settle_all(self._commit(group))
-                self._busy_since = None
-
-    def _withdraw(self, job: _Job) -> bool:
+    def _withdraw(self, job: Job) -> bool:
         """Make sure that a job will not happen; False when it is too late for that."""
         with self._states:
-            if job.state is not _State.WAITING:
+            if job.state is not State.WAITING:
                 return False
-            job.state = _State.WITHDRAWN
+            job.state = State.WITHDRAWN
             job.operation = None  # it may hold a document
             return True
 
-    def _commit(self, group: list[_Job]) -> list[tuple[_Job, Any, BaseException | None]]:
-        """One commit of what was not withdrawn; what each job came to."""
-        while True:
-            done: list[tuple[_Job, Any, BaseException | None]] = []
-            try:
-                with Session(self._write_engine, autoflush=False, expire_on_commit=False) as session:
-                    session.execute(text("SELECT 1"))  # opens the transaction (BEGIN IMMEDIATE)
-                    for job in group:
-                        operation = job.operation
-                        if operation is not None:
-                            done.append((job, *_apply(session, operation)))
-                    if not self._committing([job for job, _result, _error in done]):
-                        continue  # one was withdrawn after it was applied: all again, without it
-                    session.commit()
-                    return done
-            except Exception as e:
-                # whatever it is, nobody may be left waiting and the thread must go on
-                log.error("journal commit failed: %s", type(e).__name__)
-                fault = JournalUnavailable(f"the journal could not commit ({type(e).__name__})")
-                return [(job, None, fault) for job in group]
-
-    def _committing(self, jobs: list[_Job]) -> bool:
+    def _committing(self, jobs: Iterable[Job]) -> bool:
         """Pass the point of no withdrawal; False when one of them was withdrawn before it."""
         with self._states:
-            if any(job.state is _State.WITHDRAWN for job in jobs):
+            if any(job.state is State.WITHDRAWN for job in jobs):
                 return False
             for job in jobs:
-                job.state = _State.COMMITTING
+                job.state = State.COMMITTING
             return True
 
-    def _settle_all(self, done: list[tuple[_Job, Any, BaseException | None]]) -> None:
-        """Give the results back to those who wait."""
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
-        for item in done:
-            loops.setdefault(item[0].loop, []).append(item)
-        for loop, items in loops.items():
-            try:
-                loop.call_soon_threadsafe(_settle, items)
-            except RuntimeError:  # the loop is closed: nobody waits any more, the commit stands
-                log.warning("journal: %d results have no reader", len(items))
 
-    def _dispose(self) -> None:
-        self._readers.shutdown()
-        self._write_engine.dispose()
-        self._read_engine.dispose()
-        os.close(self._lock_fd)
+def give_back(done: Iterable[Done]) -> None:
+    """Give results, from any thread, to those who wait."""
+    loops: dict[asyncio.AbstractEventLoop, list[Done]] = {}
+    for item in done:
+        loops.setdefault(item[0].loop, []).append(item)
+    for loop, items in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, items)
+        except RuntimeError:  # the loop is closed: nobody waits any more, the commit stands
+            log.warning("journal: %d results have no reader", len(items))
 
 
-def _apply(session: Session, operation: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
-    """One operation in its savepoint. A database error of the whole connection is raised to the group."""
-    savepoint = session.begin_nested()
-    try:
-        result = operation(session)
-        savepoint.commit()
-    except DBAPIError as e:
-        # a constraint concerns this operation alone; anything else (disk full, I/O error) concerns them all
-        if not isinstance(e.orig, sqlite3.IntegrityError):
-            raise
-        savepoint.rollback()
-        return None, e
-    except BaseException as e:
-        savepoint.rollback()
-        return None, e
-    return result, None
-
-
-def _settle(items: list[tuple[_Job, Any, BaseException | None]]) -> None:
+def _settle(items: list[Done]) -> None:
     for job, result, error in items:
-        if job.future.cancelled() or job.state is _State.WITHDRAWN:
+        if job.future.cancelled() or job.state is State.WITHDRAWN:
             continue
         if error is None:
             job.future.set_result(result)
         else:
             job.future.set_exception(error)
-
-
-def _exclusive_lock(path: Path) -> int:
-    """A lock that dies with the process; the file descriptor to close."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # patients' documents: the file (and the WAL that SQLite makes after it) is its owner's alone
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise ConfigurationFault(f"journal folder of {path.name}: {e.strerror}") from e
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(fd)
-        raise ConfigurationFault(f"{path.name} is in use by another gateway process") from e
-    return fd

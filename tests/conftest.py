@@ -1,0 +1,5 @@
+"""Fixtures of the whole suite."""
+
+from tests.postgres import database, postgres_server
+
+__all__ = ["database", "postgres_server"]

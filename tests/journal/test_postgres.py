@@ -1,0 +1,279 @@
+"""The journal on a real PostgreSQL server: the same door (docs/decisions/0027)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
+from gateway.journal import payloads
+from gateway.journal.models import Fact
+from gateway.journal.records import add_fact
+from gateway.journal.sql import POSTGRES, QUERIES, lock
+from gateway.journal.store import Journal
+from gateway.settings import JournalSettings
+from tests.journal.test_store import HOT
+from tests.postgres import Database
+
+
+def settings(database: Database, **kwargs: object) -> JournalSettings:
+    return JournalSettings(**(database.table | kwargs))
+
+
+async def opened(database: Database, **kwargs: object) -> Journal:
+    return await Journal.open(Path(), settings(database, **kwargs))
+
+
+@pytest.fixture
+async def journal(database: Database) -> AsyncIterator[Journal]:
+    one = await opened(database)
+    yield one
+    await one.close()
+
+
+def kinds(session: Session) -> list[str]:
+    return list(session.exec(select(Fact.kind).order_by(col(Fact.id))).all())
+
+
+async def test_every_statement_is_postgresql_too(journal: Journal, database: Database) -> None:
+    """Prepared by the server: names, types and syntax."""
+    with database.connect() as c:
+        for name in QUERIES:
+            names = re.findall(r"%\((\w+)\)s", POSTGRES[name])
+            with c.transaction(force_rollback=True):
+                try:
+                    c.execute(POSTGRES[name], dict.fromkeys(names))
+                except (psycopg.errors.IntegrityError, psycopg.errors.InvalidTextRepresentation):
+                    pass
+                except psycopg.Error as e:
+                    raise AssertionError(f"{name}: {e}") from e
+
+
+async def test_an_operation_that_fails_leaves_nothing_and_disturbs_nobody(journal: Journal) -> None:
+    def failing(session: Session) -> None:
+        add_fact(session, "lost", 0)
+        raise ValueError("no")
+
+    def violating(session: Session) -> None:
+        add_fact(session, "lost", 0)
+        add_fact(session, "lost", 0, message_id=12345)  # no such message
+
+    results = await asyncio.gather(
+        journal.write(lambda s: add_fact(s, "a", 0)),
+        journal.write(failing),
+        journal.write(lambda s: add_fact(s, "a", 0)),
+        journal.write(violating),
+        return_exceptions=True,
+    )
+    assert [type(r) for r in results] == [type(None), ValueError, type(None), IntegrityError]
+    assert await journal.read(kinds) == ["a", "a"]
+
+
+async def test_a_refusal_of_the_database_never_quotes_the_row(journal: Journal) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        await journal.write(lambda s: add_fact(s, "DURAND", 0, message_id=12345))
+    assert "DURAND" not in str(caught.value) and "12345" not in str(caught.value)
+    assert "fact_message_id_fkey" in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+
+
+async def test_a_text_with_a_nul_is_kept_without_it(journal: Journal) -> None:
+    await journal.write(lambda s: add_fact(s, "a\0b", 0))
+    assert await journal.read(kinds) == ["a�b"]
+
+
+async def test_the_server_restarts_and_the_next_operations_do_not_notice(
+    journal: Journal, database: Database
+) -> None:
+    await asyncio.gather(*(journal.write(lambda s: add_fact(s, "a", 0)) for _ in range(8)))
+    await asyncio.gather(*(journal.read(kinds) for _ in range(4)))
+    await asyncio.to_thread(database.server.restart)
+    await asyncio.gather(*(journal.write(lambda s: add_fact(s, "a", 0)) for _ in range(8)))
+    assert len(await journal.read(kinds)) == 16
+
+
+async def test_a_server_that_is_away_is_said_at_once_and_writes_go_on_when_it_is_back(
+    journal: Journal, database: Database
+) -> None:
+    await journal.write(lambda s: add_fact(s, "a", 0))
+    await asyncio.to_thread(database.server.stop)
+    try:
+        with pytest.raises(JournalUnavailable):
+            await journal.write(lambda s: add_fact(s, "b", 0), 5)
+        with pytest.raises(JournalUnavailable):
+            await journal.read(kinds)
+    finally:
+        await asyncio.to_thread(database.server.start)
+    await journal.write(lambda s: add_fact(s, "c", 0))
+    assert await journal.read(kinds) == ["a", "c"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_connection_lost_in_the_commit_its_outcome_is_asked(
+    journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """AR may not be said of what may be accepted, nor the same be done twice."""
+    real, calls = Session.commit, iter(range(10))
+
+    def commit(self: Session) -> None:
+        first = next(calls) == 0
+        if first and not committed:
+            database.server.stop()
+            database.server.start()
+        real(self)
+        if first:
+            raise self_cut(self)
+
+    def self_cut(session: Session) -> Exception:
+        from sqlalchemy.exc import OperationalError
+
+        return OperationalError("COMMIT", None, psycopg.OperationalError("cut"), connection_invalidated=True)
+
+    monkeypatch.setattr(Session, "commit", commit)
+    await journal.write(lambda s: add_fact(s, "a", 0))
+    assert await journal.read(kinds) == ["a"]
+    assert next(calls) == (1 if committed else 2)
+
+
+async def test_a_deadlock_is_run_again(journal: Journal) -> None:
+    both = threading.Barrier(2)
+    runs: list[str] = []
+
+    def taking(first: str, second: str) -> None:
+        def operation(session: Session) -> None:
+            runs.append(first)
+            lock(session, first)
+            if len(runs) <= 2:
+                both.wait(10)
+            lock(session, second)
+            add_fact(session, first, 0)
+
+        return operation  # type: ignore[return-value]
+
+    await asyncio.gather(journal.write(taking("x", "y")), journal.write(taking("y", "x")))  # type: ignore[arg-type]
+    assert sorted(await journal.read(kinds)) == ["x", "y"]
+    assert len(runs) == 3
+
+
+async def test_names_exclude_each_other_across_nodes(journal: Journal, database: Database) -> None:
+    other = await opened(database)
+    inside = threading.Event()
+    go = threading.Event()
+
+    def hold(session: Session) -> None:
+        lock(session, "set 1")
+        inside.set()
+        go.wait(10)
+        add_fact(session, "first", 0)
+
+    def seen(session: Session) -> list[str]:
+        lock(session, "set 1")
+        return kinds(session)
+
+    try:
+        holding = asyncio.create_task(journal.write(hold))
+        await asyncio.to_thread(inside.wait, 10)
+        waiting = asyncio.create_task(other.write(seen))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        go.set()
+        await holding
+        assert await waiting == ["first"], "what the holder committed is seen after the lock"
+    finally:
+        go.set()
+        await other.close()
+
+
+async def test_a_write_that_is_late_is_withdrawn(journal: Journal, database: Database) -> None:
+    with database.connect() as c:
+        c.execute("BEGIN")
+        c.execute("LOCK TABLE fact")
+        patient = asyncio.create_task(journal.write(lambda s: add_fact(s, "patient", 0)))
+        with pytest.raises(JournalLate):
+            await journal.write(lambda s: add_fact(s, "late", 0), 0.2)
+        assert journal.stalled_for > 0
+        c.execute("ROLLBACK")
+    await patient
+    assert await journal.read(kinds) == ["patient"]
+    deadline = time.monotonic() + 10
+    while journal.stalled_for and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert await journal.read(kinds) == ["patient"], "the late one did not happen afterwards"
+
+
+async def test_closed_means_unavailable(database: Database) -> None:
+    journal = await opened(database)
+    await journal.close()
+    await journal.close()
+    with pytest.raises(JournalUnavailable):
+        await journal.write(lambda s: None)
+    with pytest.raises(JournalUnavailable):
+        await journal.read(lambda s: None)
+
+
+async def test_several_nodes_may_make_the_schema_at_once(database: Database) -> None:
+    journals = await asyncio.gather(*(opened(database) for _ in range(4)))
+    assert len({j.node for j in journals}) == 4
+    for journal in journals:
+        await journal.close()
+
+
+async def test_what_is_wrong_with_the_database_is_said(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationFault, match="authentication failed"):
+        (tmp_path / "wrong").write_text("wrong")
+        await opened(database, password_file=tmp_path / "wrong")
+    with pytest.raises(ConfigurationFault, match="does not exist"):
+        await opened(database, url=str(database.table["url"]) + "x")
+    with database.connect() as c:
+        c.execute("CREATE TABLE message (id int)")
+    with pytest.raises(ConfigurationFault, match="not a journal"):
+        await opened(database)
+
+
+@pytest.mark.parametrize(("version", "words"), [(1, "db upgrade"), (99, "this gateway needs")])
+async def test_a_journal_of_another_version_is_refused(database: Database, version: int, words: str) -> None:
+    await (await opened(database)).close()
+    with database.connect() as c:
+        c.execute("UPDATE schema_version SET version = %s", (version,))
+    with pytest.raises(ConfigurationFault, match=words):
+        await opened(database)
+
+
+async def test_a_big_payload_in_parts_reads_the_same(journal: Journal) -> None:
+    content = bytes(range(256)) * 8192
+    whole = await journal.write(lambda s: payloads.add(s, "x", content))
+    parts = await journal.write(lambda s: payloads.begin(s, "x", len(content)))
+    for n in range(2):
+        piece = memoryview(content)[n * payloads.PART : (n + 1) * payloads.PART]
+        await journal.write(lambda s, n=n, piece=piece: payloads.add_part(s, parts, n, piece))
+    assert await journal.read(lambda s: payloads.whole(s, whole)) == content
+    assert await journal.read(lambda s: payloads.whole(s, parts)) == content
+    assert await journal.read(payloads.pending) == [parts]
+
+
+async def test_no_statement_grows_with_the_backlog(journal: Journal, database: Database) -> None:
+    """Plans of a writing session on a database without statistics: an index each, sets and documents first."""
+
+    def plans(session: Session) -> dict[str, str]:
+        found = {}
+        for name in HOT:
+            names = dict.fromkeys(re.findall(r"%\((\w+)\)s", POSTGRES[name]), 1)
+            statement = re.sub(r"%\(\w+\)s", "NULL", POSTGRES[name])
+            rows = session.connection().exec_driver_sql(f"EXPLAIN {statement}").scalars()
+            found[name] = "\n".join(rows)
+            del names
+        return found
+
+    with database.connect() as c:
+        c.execute("SELECT 1")
+    for name, plan in (await journal.write(plans)).items():
+        assert "Seq Scan" not in plan, (name, plan)
