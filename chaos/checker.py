@@ -1,0 +1,390 @@
+"""Did the promise hold? Pure: a plan and a history in, every broken promise out.
+
+Trusts what was seen from outside. The journal's own words serve for three things only: a delivery that has not ended is
+stuck, a refusal of which no ZAM was wanted stands there, and what was in hand when the gateway was stopped tells whether
+a second mail is the one that docs/architecture.md allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chaos.history import (
+    Answered,
+    Final,
+    History,
+    Mailed,
+    Noted,
+    Sent,
+    Stopped,
+    Stored,
+    Submitted,
+    Told,
+    WireCut,
+)
+from chaos.messages import document
+from chaos.scenario import Plan, Planned
+from gateway.exchange.delivery import FINAL
+
+SENDS = 3
+"""Copies of one mail at most (`connectors.mss.connector.BLIND_SENDS`)."""
+CLOCK = 0.01
+"""Seconds: the counterparts write their times in milliseconds."""
+_ENDED = frozenset(s.value for s in FINAL)
+_DUPLICATE = ("XDSDuplicateUniqueIdInRegistry", "XDSNonIdenticalHash")
+
+COUNTED = ("lost", "published_twice", "duplicate_mails", "stuck", "order_broken")
+"""Kinds of the last line of a run; the others stand on the line before."""
+OTHERS = ("acks", "zam", "unasked", "misdirected", "unexplained", "crash")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken promise. `kind`: of `COUNTED` or `OTHERS`."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a seed."""
+
+    acknowledged: int
+    """Messages that the DPI was told AA for."""
+    refused: int
+    """Final transactions that ended with a refusal (asked for by the plan)."""
+    duplicates_in_window: int
+    """Second mails that docs/architecture.md allows."""
+    stops: int
+    problems: tuple[Problem, ...] = field(default=())
+
+    def count(self, kind: str) -> int:
+        """Problems of a kind."""
+        return sum(1 for p in self.problems if p.kind == kind)
+
+
+def check(plan: Plan, history: History) -> Report:
+    """Every promise, for every message of the plan."""
+    return _Checker(plan, history).report()
+
+
+class _Checker:
+    def __init__(self, plan: Plan, history: History) -> None:
+        self.plan, self.history = plan, history
+        self.problems: list[Problem] = []
+        self.duplicates = 0
+        self.refused = 0
+        self.answers: dict[str, list[Answered]] = defaultdict(list)
+        for answer in history.of(Answered):
+            self.answers[answer.key].append(answer)
+        self.finals: dict[str, list[Final]] = defaultdict(list)
+        for final in history.of(Final):
+            self.finals[final.control_id].append(final)
+        self.told: dict[tuple[str, str, str], dict[str, Told]] = defaultdict(dict)
+        self.stored = {s.uid: s for s in history.of(Stored)}
+        self.kept: dict[tuple[str, str], list[Submitted]] = defaultdict(list)
+        for call in history.of(Submitted):
+            if call.kept:
+                self.kept[call.action, call.uid].append(call)
+        self.mails: dict[tuple[str, str], list[Mailed]] = defaultdict(list)
+        for mail in sorted(history.of(Mailed), key=lambda m: m.at):
+            self.mails[mail.key, mail.recipient].append(mail)
+
+    def report(self) -> Report:
+        """Run all checks."""
+        self._zam_repeats()
+        for message in self.plan.messages:
+            self._acks(message)
+            if self._accepted(message):
+                self._accepted_message(message)
+            else:
+                self._nothing_happened(message)
+        self._durable()
+        self._published_once()
+        self._mails_once()
+        self._order()
+        self._addressed()
+        self._refusals_explained()
+        self._ended()
+        acknowledged = sum(any(a.code == "AA" for a in self.answers[m.key]) for m in self.plan.messages)
+        stops = sum(1 for _ in self.history.of(Stopped)) - 1
+        return Report(acknowledged, self.refused, self.duplicates, max(0, stops), tuple(self.problems))
+
+    def _bad(self, kind: str, text: str) -> None:
+        self.problems.append(Problem(kind, text))
+
+    def _accepted(self, message: Planned) -> bool:
+        """The DPI was told AA, or the journal says so (the DPI may have given up before)."""
+        if message.wrong:
+            return False
+        return any(a.code == "AA" for a in self.answers[message.key]) or bool(self.finals[message.control_id])
+
+    # --- the ACK ----------------------------------------------------------------------------------------------
+
+    def _acks(self, message: Planned) -> None:
+        """Exactly one final ACK for the same bytes, addressed to them, with the verdict that they deserve."""
+        answers = self.answers[message.key]
+        for answer in answers:
+            if answer.code not in ("AA", "AE", "AR") or answer.acknowledged != message.control_id:
+                self._bad("acks", f"{message.key}: an answer {answer.code} to {answer.acknowledged}")
+        final = [a for a in answers if a.code in ("AA", "AE")]
+        if not final and not message.gives_up:
+            self._bad("stuck", f"{message.key}: never answered AA nor AE")
+        for code in {a.code for a in final} - {message.expected}:
+            self._bad("acks", f"{message.key}: {code} instead of {message.expected}")
+        # a message that bears another's MSH-10 has no place of its own in the journal: refused anew each time
+        if message.wrong != "same_control_id" and len({a.ack for a in final}) > 1:
+            self._bad("acks", f"{message.key}: {len({a.ack for a in final})} different final ACKs")
+
+    def _durable(self) -> None:
+        """What was answered AA before a stop is in the journal that the stop left."""
+        names = {m.key: m.control_id for m in self.plan.messages}
+        for stop in self.history.of(Stopped):
+            if stop.acknowledged is None:
+                continue
+            for key, answers in self.answers.items():
+                known = names[key] in stop.acknowledged
+                if not known and any(a.code == "AA" and a.at < stop.at - CLOCK for a in answers):
+                    self._bad("lost", f"{key}: AA was given, and {stop.how} left no trace of it")
+
+    # --- what follows from AA -----------------------------------------------------------------------------------
+
+    def _accepted_message(self, message: Planned) -> None:
+        made: list[bool] = []
+        if message.dmp:
+            for uid in message.uids:
+                made.append(self._at_dmp(message, uid))
+            self._zam(message, "Z01", "", made, excused=False)
+        for recipient in message.recipients:
+            copies = self.mails[message.key, recipient]
+            there = self._at_mss(message, recipient)
+            self._zam(message, "Z02", recipient, [there], excused=len(copies) >= SENDS)
+
+    def _at_dmp(self, message: Planned, uid: str) -> bool:
+        """Published (or deleted)? If not, it must have been refused."""
+        if message.action == "delete":
+            stored = self.stored.get(uid)
+            done = stored is None or stored.status == "Deleted"
+        else:
+            done = bool(self.kept["submit", uid])
+        self._delivery(message, "dmp", "", uid, done)
+        return done
+
+    def _at_mss(self, message: Planned, recipient: str) -> bool:
+        """Mailed? If not, it must have been refused. A deletion concerns those who have the document."""
+        done = bool(self.mails[message.key, recipient])
+        if message.action == "delete" and not done:
+            done = not any(
+                self.mails[m.key, recipient]
+                for m in self.plan.messages
+                if m.sets == message.sets and m.action != "delete"
+            )
+        self._delivery(message, "mss", recipient, message.uids[0], done)
+        return done
+
+    def _delivery(self, message: Planned, destination: str, recipient: str, uid: str, done: bool) -> None:
+        rows = [
+            f
+            for f in self.finals[message.control_id]
+            if f.destination == destination and f.recipient == recipient and uid in f.uids
+        ]
+        where = f"{message.key}: {destination} {recipient or uid}"
+        if len(rows) != 1:
+            self._bad("lost", f"{where}: {len(rows)} deliveries in the journal instead of one")
+        refused = any(r.state in ("refused", "expired", "cancelled") for r in rows)
+        self.refused += refused
+        if not done and not refused:
+            self._bad("lost", f"{where}: neither there nor refused ({', '.join(r.state for r in rows)})")
+
+    def _zam(
+        self, message: Planned, event: str, address: str, made: Sequence[bool], *, excused: bool
+    ) -> None:
+        """One ZAM for each destination asked for (one for each document at the DMP), which tells the truth.
+
+        `excused`: after three copies of unknown outcome the DPI is told N although the mail is there.
+        """
+        told = self.told[message.control_id, event, address]
+        where = f"{message.key}: {event} {address}".strip()
+        if not message.tell:
+            if told:
+                self._bad("zam", f"{where}: not asked for")
+            return
+        if len(told) != len(made):
+            self._bad("zam", f"{where}: {len(told)} instead of {len(made)}")
+        elif Counter(t.accepted for t in told.values()) != Counter(made) and not excused:
+            self._bad("zam", f"{where}: told {[t.accepted for t in told.values()]}, true {list(made)}")
+
+    def _zam_repeats(self) -> None:
+        """A ZAM that comes again is the same bytes under the same MSH-10, and counts once."""
+        bytes_of: dict[str, str] = {}
+        for zam in self.history.of(Told):
+            if bytes_of.setdefault(zam.control_id, zam.sha256) != zam.sha256:
+                self._bad("zam", f"{zam.control_id}: repeated with other bytes")
+            self.told[zam.answered, zam.event, zam.address][zam.control_id] = zam
+
+    # --- what must not be ---------------------------------------------------------------------------------------
+
+    def _nothing_happened(self, message: Planned) -> None:
+        """Refused, or never answered and unknown to the journal: no destination knows it."""
+        mailed = [m for (key, _to), mails in self.mails.items() if key == message.key for m in mails]
+        own = message.wrong != "other_bytes"
+        published = [u for u in message.uids if own and self.kept["submit", u] and message.action != "delete"]
+        if mailed or published:
+            self._bad("unasked", f"{message.key}: not accepted, yet sent ({len(mailed)} mails, {published})")
+        if message.wrong != "same_control_id" and any(
+            key[0] == message.control_id and zams for key, zams in self.told.items()
+        ):
+            self._bad("unasked", f"{message.key}: not accepted, yet told of")
+
+    def _published_once(self) -> None:
+        """At most one publication and one deletion for each uniqueId, and none is sent while it is there."""
+        for (action, uid), calls in self.kept.items():
+            if len(calls) > 1:
+                self._bad("published_twice", f"{uid}: {action} {len(calls)} times")
+        for call in self.history.of(Submitted):
+            # the DMP's refusal of duplicates must not be what saves us; one that is slow to register is no proof
+            if call.result in _DUPLICATE and call.uid not in self.plan.slow and call.fault == "":
+                self._bad("published_twice", f"{call.uid}: sent again while it was there ({call.result})")
+
+    def _mails_once(self) -> None:
+        for (key, recipient), copies in self.mails.items():
+            if len(copies) > SENDS:
+                self._bad("duplicate_mails", f"{key} to {recipient}: {len(copies)} copies")
+            if len({(c.sha256, c.message_id) for c in copies}) > 1:
+                self._bad("duplicate_mails", f"{key} to {recipient}: copies that differ")
+            for first, second in zip(copies, copies[1:], strict=False):
+                if self._in_window(key, first, second):
+                    self.duplicates += 1
+                else:
+                    self._bad("duplicate_mails", f"{key} to {recipient}: a copy outside the window")
+
+    def _in_window(self, key: str, first: Mailed, second: Mailed) -> bool:
+        """The operator's answer to `first` was lost, or the gateway was stopped before it was written down."""
+        if first.answer in ("cut", "silent"):
+            return True
+        between = (first.at - CLOCK, second.at + CLOCK)
+        if any(c.link == "mss" and between[0] <= c.at <= between[1] for c in self.history.of(WireCut)):
+            return True
+        own = {m.control_id for m in self.plan.messages if m.key == key}
+        return any(
+            between[0] <= stop.at <= between[1]
+            and any(c in own and d == "mss" and r == first.recipient for c, d, r in stop.in_hand)
+            for stop in self.history.of(Stopped)
+        )
+
+    def _order(self) -> None:
+        """Versions of a set reach each destination in their order, and replace what is there."""
+        of_uid = {
+            u: (s, m.version) for m in self._accepted_ones() for s, u in zip(m.sets, m.uids, strict=True)
+        }
+        last: dict[str, tuple[int, str, bool]] = {}
+        for call in sorted((c for c in self.history.of(Submitted) if c.kept), key=lambda c: c.at):
+            if call.uid not in of_uid:
+                continue
+            name, version = of_uid[call.uid]
+            before, there, deleted = last.get(name, (0, "", False))
+            if call.action == "delete":
+                if version != before:
+                    self._bad("order_broken", f"dmp {name}: version {version} deleted, {before} is the last")
+                last[name] = (before, there, True)
+                continue
+            if version <= before or deleted:
+                self._bad("order_broken", f"dmp {name}: version {version} after {before}")
+            stored = self.stored.get(call.uid)
+            if stored is not None and stored.replaces != there:
+                self._bad(
+                    "order_broken", f"dmp {call.uid}: replaces {stored.replaces!r}, {there!r} was there"
+                )
+            last[name] = (version, call.uid, False)
+        for name, sequence in self._mail_sequences():
+            if sequence != sorted(sequence):
+                self._bad("order_broken", f"mss {name}: {sequence}")
+
+    def _mail_sequences(self) -> Iterator[tuple[str, list[tuple[int, bool]]]]:
+        """(version, deletion?) of the mails of each set to each recipient, in the order of their arrival."""
+        of_key = {m.key: m for m in self.plan.messages}
+        found: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+        for mail in sorted(self.history.of(Mailed), key=lambda m: m.at):
+            message = of_key.get(mail.key)
+            if message is not None:
+                found[f"{message.sets[0]} {mail.recipient}"].append(
+                    (message.version, message.action == "delete")
+                )
+        return iter(found.items())
+
+    def _addressed(self) -> None:
+        """Everything that arrived was meant for that place, with the documents that the DPI sent."""
+        of_key = {m.key: m for m in self.plan.messages}
+        sha1: dict[str, str] = {}
+        for message in self._accepted_ones():
+            for n, uid in enumerate(message.uids):
+                sha1[uid] = hashlib.sha1(document(message, n)).hexdigest()  # noqa: S324 - what the DMP writes
+        for mail in self.history.of(Mailed):
+            planned = of_key.get(mail.key)
+            if planned is None or mail.recipient not in planned.recipients:
+                self._bad("misdirected", f"a mail {mail.key!r} to {mail.recipient}")
+            elif tuple(sha1.get(u) for u in planned.uids) != mail.documents:
+                self._bad("misdirected", f"{mail.key} to {mail.recipient}: other documents than were sent")
+        published = {u for m in self._accepted_ones() if m.dmp for u in m.uids}
+        for stored in self.stored.values():
+            if stored.uid not in published or stored.sha1 != sha1.get(stored.uid):
+                self._bad("misdirected", f"the DMP has {stored.uid}, unknown or with other bytes")
+        known = {m.control_id: m for m in self.plan.messages if not m.wrong}
+        for answered, event, address in self.told:
+            told_of = known.get(answered)
+            wanted = ("", *told_of.recipients) if told_of is not None else ()
+            if address not in wanted or (event == "Z01") != (address == ""):
+                self._bad("misdirected", f"a ZAM {event} {address} on {answered!r}")
+
+    def _accepted_ones(self) -> Iterable[Planned]:
+        return (m for m in self.plan.messages if self._accepted(m))
+
+    def _refusals_explained(self) -> None:
+        """A simulator was asked for every refusal; nothing expires within a seed."""
+        left = Counter(self.plan.refused)
+        gone: set[str] = set()
+        for control_id, rows in self.finals.items():
+            for row in rows:
+                if row.state in ("refused", "expired", "cancelled"):
+                    names = row.uids if row.destination == "dmp" else (row.recipient,)
+                    name = next((n for n in names if left[n] > 0), None)
+                    if name is None and not self._excused(control_id, row):
+                        self._bad(
+                            "unexplained", f"{control_id}: {row.destination} {row.recipient} {row.state}"
+                        )
+                    elif name is not None:
+                        left[name] -= 1
+                        gone.add(name)
+
+    def _excused(self, control_id: str, row: Final) -> bool:
+        """A mail of unknown outcome is given up after three sends."""
+        keys = [m.key for m in self.plan.messages if m.control_id == control_id and not m.wrong]
+        return row.destination == "mss" and any(
+            sum(1 for s in self.history.of(Stopped) if (control_id, "mss", row.recipient) in s.in_hand)
+            + len(self.mails[key, row.recipient])
+            >= SENDS
+            for key in keys
+        )
+
+    def _ended(self) -> None:
+        """All deliveries are final, and the gateway never ended by itself."""
+        for rows in self.finals.values():
+            for row in rows:
+                if row.state not in _ENDED:
+                    self._bad("stuck", f"{row.control_id}: {row.destination} {row.recipient} {row.state}")
+        if any(n.text == "the time of the seed is over" for n in self.history.of(Noted)) and not any(
+            p.kind == "stuck" for p in self.problems
+        ):
+            self._bad("stuck", "something did not end in the time of the seed")
+        for stop in self.history.of(Stopped):
+            if stop.how == "crash":
+                self._bad("crash", f"node {stop.node} ended by itself: {stop.detail}")
+
+
+def attempts(history: History, key: str) -> int:
+    """How often the DPI sent a message."""
+    return sum(1 for s in history.of(Sent) if s.key == key)

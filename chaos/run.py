@@ -1,0 +1,157 @@
+"""`python -m chaos`: seeds one after the other, one line each; the last line says whether the promise held.
+
+Exit status: 0 it held, 1 it did not (the failing seeds' folders are kept, with the command that replays them), 2 wrong
+use. Bounded: `--seconds` for each seed, `--limit` for the whole run (what was not run is said).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos import disk
+from chaos.checker import COUNTED, OTHERS, Report, check
+from chaos.cluster import Cluster
+from chaos.history import History
+from chaos.scenario import DISK_KINDS, Plan, make
+from chaos.seed import Seed, World
+from chaos.sqlite import SqliteCluster
+from connectors.dpi import simulator as dpi_simulator
+
+MakeCluster = Callable[[Path, Mapping[str, Mapping[str, Any]], Path | None], Cluster]
+ENGINES: dict[str, tuple[MakeCluster, int]] = {"sqlite": (SqliteCluster, 1)}
+"""Name → (cluster of a seed, number of nodes)."""
+
+
+@dataclass
+class Totals:
+    """Over all seeds."""
+
+    seeds: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    duplicates: int = 0
+    stops: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    failing: list[int] = field(default_factory=list)
+
+    def add(self, seed: int, report: Report) -> None:
+        """One more seed."""
+        self.seeds += 1
+        self.acknowledged += report.acknowledged
+        self.refused += report.refused
+        self.duplicates += report.duplicates_in_window
+        self.stops += report.stops
+        self.problems.update(p.kind for p in report.problems)
+        if report.problems:
+            self.failing.append(seed)
+
+    def lines(self) -> tuple[str, str]:
+        """The line before the last, and the last."""
+        others = " ".join(f"{k}={self.problems[k]}" for k in OTHERS)
+        counted = " ".join(f"{k}={self.problems[k]}" for k in COUNTED)
+        return (
+            f"seeds={self.seeds} stops={self.stops} refused={self.refused} "
+            f"duplicates_in_window={self.duplicates} {others}",
+            f"acknowledged={self.acknowledged} {counted}",
+        )
+
+
+async def one(
+    plan: Plan, world: World, directory: Path, engine: str, library: Path | None, seconds: float
+) -> Report:
+    """Run and check one seed in `directory`, where its history stays."""
+    history = History()
+    await world.reset(history)
+    directory.mkdir(parents=True)
+    zam = dpi_simulator.create(directory / "dpi")
+    await zam.start()
+    connectors = {**world.connectors(), "dpi": zam.connector_settings()}
+    cluster = ENGINES[engine][0](directory, connectors, library)
+    try:
+        await Seed(plan, world, cluster, zam, seconds).run()
+    finally:
+        await cluster.finish()
+        await zam.stop()
+        history.write(directory / "history.jsonl")
+    report = check(plan, history)
+    (directory / "problems.txt").write_text(
+        "".join(f"{p.kind}: {p.text}\n" for p in report.problems), "utf-8"
+    )
+    return report
+
+
+async def _run(args: argparse.Namespace, directory: Path) -> int:
+    library, why = disk.build(directory)
+    if library is None:
+        print(f"left out: {', '.join(DISK_KINDS)} ({why})", flush=True)
+    seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
+    world, totals = World(directory), Totals()
+    end = time.monotonic() + args.limit
+    await world.start()
+    try:
+        for number, seed in enumerate(seeds):
+            if time.monotonic() > end:
+                print(f"stopped at the limit of {args.limit:.0f} s: {len(seeds) - number} seeds not run")
+                break
+            plan = make(seed, kills=args.kills is not None, nodes=ENGINES[args.engine][1])
+            began = time.monotonic()
+            folder = directory / f"seed-{seed}"
+            report = await one(plan, world, folder, args.engine, library, args.seconds)
+            totals.add(seed, report)
+            said = ", ".join(f"{p.kind}: {p.text}" for p in report.problems) or "held"
+            print(
+                f"seed {seed}: {len(plan.messages)} messages, {report.stops} stops, "
+                f"{report.duplicates_in_window} duplicates in the window, {time.monotonic() - began:.1f} s: {said}",
+                flush=True,
+            )
+            if report.problems:
+                kills = " --kills 1" if args.kills is not None else ""
+                print(
+                    f"  replay: python -m chaos --engine {args.engine}{kills} --seed {seed}   files: {folder}"
+                )
+            elif not args.keep:
+                shutil.rmtree(folder)
+    finally:
+        await world.stop()
+    for line in totals.lines():
+        print(line, flush=True)
+    return 1 if totals.problems or not totals.seeds else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=1, help="the first one")
+    parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--kills", type=int, metavar="N", help="N short seeds with one kill each")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="sqlite")
+    parser.add_argument(
+        "--seconds", type=float, default=90.0, help="time of a seed; what is open then is stuck"
+    )
+    parser.add_argument("--limit", type=float, default=7200.0, help="seconds for the whole run")
+    parser.add_argument("--directory", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of all seeds")
+    args = parser.parse_args(argv)
+    if args.kills is not None:
+        args.seeds = args.kills
+    directory = args.directory or Path(tempfile.mkdtemp(prefix="chaos-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    status = asyncio.run(_run(args, directory))
+    if status == 0 and not args.keep and args.directory is None:
+        shutil.rmtree(directory, ignore_errors=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""One seed: the plan carried out against real processes, and the history of what was seen.
+
+The DPI's lanes and the timed faults run together; a supervisor restarts each node as soon as it has ended. Then every
+fault is lifted, the DPI gets its answers, the deliveries get to their ends, the DPI sends everything once more, and the
+gateway is stopped in order. Nothing is waited for longer than the seed's time: what is open then is stuck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from chaos.cluster import Cluster, NotReady
+from chaos.counterparts import Dmp, Mss
+from chaos.dpi import Dpi
+from chaos.history import History, Noted, Stopped, Told
+from chaos.messages import payload
+from chaos.scenario import DISK_KINDS, LANES, Fault, Plan, Planned
+from chaos.wire import Relay
+from connectors.dpi import simulator as dpi_simulator
+
+FINAL_CODES = ("AA", "AE")
+UNSEEN = ("no_ack", "in_ack", "unread", "nothing", "start", "inside", "no_end")
+"""Attempts after which the DPI knows of no answer."""
+AGAIN = 0.15
+"""Seconds until the DPI tries again."""
+LOOK = 0.05
+
+
+class World:
+    """What outlives the gateway, and several seeds: both simulators and the relays before them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.dmp, self.mss = Dmp(directory / "dmp"), Mss(directory / "mss")
+        self.history = History()
+        self.relays: dict[str, Relay] = {}
+
+    async def start(self) -> None:
+        """Run the simulators."""
+        for counterpart in (self.dmp, self.mss):
+            await counterpart.start()
+            relay = Relay(counterpart.name, counterpart.port, lambda cut: self.history.add(cut))
+            await relay.start()
+            self.relays[counterpart.name] = relay
+
+    async def stop(self) -> None:
+        """End them."""
+        for relay in self.relays.values():
+            await relay.stop()
+        await self.dmp.stop()
+        await self.mss.stop()
+
+    def connectors(self) -> dict[str, dict[str, Any]]:
+        """`[connectors.dmp]` and `[connectors.mss]` by way of the relays."""
+        dmp, mss = dict(self.dmp.table), dict(self.mss.table)
+        dmp["base_url"] = dmp["base_url"].replace(f":{self.dmp.port}/", f":{self.relays['dmp'].port}/")
+        mss["port"] = self.relays["mss"].port
+        return {"dmp": dmp, "mss": mss}
+
+    async def reset(self, history: History) -> None:
+        """A new seed."""
+        self.history = history
+        for counterpart in (self.dmp, self.mss):
+            await counterpart.calm()
+            await counterpart.reset()
+
+    async def calm(self) -> None:
+        """No fault any more."""
+        for relay in self.relays.values():
+            relay.calm()
+        await self.dmp.calm()
+        await self.mss.calm()
+
+
+class Seed:
+    """One run of one plan. `seconds`: the time it may take."""
+
+    def __init__(
+        self, plan: Plan, world: World, cluster: Cluster, zam: dpi_simulator.DpiSimulator, seconds: float
+    ) -> None:
+        self._plan, self._world, self._cluster, self._zam = plan, world, cluster, zam
+        self._end = time.monotonic() + seconds
+        self._dpi = Dpi(world.history)
+        self._ready = [asyncio.Event() for _ in range(cluster.nodes)]
+        self._reason: dict[int, str] = {}
+        self._begun = 0
+        self._progress = asyncio.Condition()
+        self._over = False
+        self._next_node = 0
+
+    async def run(self) -> None:
+        """From the start of the nodes to their orderly stop; the history is the world's."""
+        for table in self._plan.dmp:
+            await self._world.dmp.plan(table)
+        for table in self._plan.mss:
+            await self._world.mss.plan(table)
+        self._zam.plan(*self._plan.dpi)
+        nodes = [asyncio.create_task(self._supervise(n)) for n in range(self._cluster.nodes)]
+        work = [asyncio.create_task(self._lane(n)) for n in range(LANES)]
+        work += [asyncio.create_task(self._fault(f)) for f in self._plan.faults]
+        try:
+            await self._until_end(asyncio.gather(*work))
+            for fault in work:
+                fault.cancel()
+            await self._world.calm()
+            for node in range(self._cluster.nodes):
+                if (disk := self._cluster.disk(node)) is not None:
+                    disk.calm()
+                self._cluster.signal(node, signal.SIGCONT)
+            if await self._until_end(self._settled()):
+                await self._until_end(self._everything_again())
+                await self._until_end(self._settled())
+        finally:
+            self._over = True
+            for node in range(self._cluster.nodes):
+                self._stop(node, "term", signal.SIGTERM)
+            done, late = await asyncio.wait(nodes, timeout=20)
+            for task in (*late, *work):
+                task.cancel()
+            await asyncio.gather(*nodes, *work, return_exceptions=True)
+            for task in done:
+                task.result()
+        await self._collect()
+
+    # --- the DPI ----------------------------------------------------------------------------------------------
+
+    async def _lane(self, number: int) -> None:
+        for message in self._plan.messages:
+            if message.lane == number:
+                await self._send(message)
+
+    async def _send(self, message: Planned) -> None:
+        frame = payload(message)
+        async with self._progress:
+            self._begun += 1
+            self._progress.notify_all()
+        for how, part in message.disturbed:
+            code = await self._attempt(message, frame, how, part)
+            if code in FINAL_CODES and how not in UNSEEN:
+                return
+        while not message.gives_up:
+            if await self._attempt(message, frame, "clean", 0.0) in FINAL_CODES:
+                return
+            await asyncio.sleep(AGAIN)
+
+    async def _attempt(self, message: Planned, frame: bytes, how: str, part: float) -> str:
+        node = self._next_node = (self._next_node + 1) % self._cluster.nodes
+        await self._ready[node].wait()
+        return await self._dpi.attempt(self._cluster.port(node), message, frame, how, part)
+
+    async def _everything_again(self) -> None:
+        """The DPI's operator sends all once more: the same answers, and nothing happens."""
+        for message in self._plan.messages:
+            if not message.gives_up:
+                frame = payload(message)
+                while await self._attempt(message, frame, "clean", 0.0) not in FINAL_CODES:
+                    await asyncio.sleep(AGAIN)
+
+    # --- the nodes ----------------------------------------------------------------------------------------------
+
+    async def _supervise(self, node: int) -> None:
+        armed = list(self._plan.armed) if node == 0 else []
+        while not self._over:
+            step = armed.pop(0) if armed else ""
+            try:
+                await self._cluster.launch(node, step)
+                self._ready[node].set()
+                status = await self._cluster.ended(node)
+            except NotReady as e:
+                status = e.status
+            self._ready[node].clear()
+            how = self._reason.pop(node, "")
+            if not how and status == -signal.SIGKILL and step:
+                how = "step"
+            if not how and status == 2 and self._spoilt(node):
+                # a disk that cannot be written: it says so and ends, its service manager starts it again
+                self._note(f"node {node} could not start")
+                await asyncio.sleep(LOOK * 4)
+                continue
+            lost = self._cluster.power_cut(node) if how == "power_cut" else 0
+            held = await asyncio.to_thread(self._cluster.held, node)
+            detail = step if how == "step" else f"{lost} bytes lost" if lost else f"status {status}"
+            if how == "term" and status != 0:
+                how = "crash"
+            self._world.history.add(
+                Stopped(
+                    time.time(),
+                    node,
+                    how or "crash",
+                    detail,
+                    held.in_hand if held else (),
+                    held.acknowledged if held else None,
+                )
+            )
+            if not how:
+                await asyncio.sleep(LOOK * 4)
+
+    def _spoilt(self, node: int) -> bool:
+        return any(f.kind in DISK_KINDS and f.node == node for f in self._plan.faults)
+
+    def _stop(self, node: int, how: str, number: int) -> None:
+        if self._cluster.running(node) and node not in self._reason:
+            self._reason[node] = how
+            self._cluster.signal(node, number)
+            self._cluster.signal(node, signal.SIGCONT)
+
+    # --- the faults ---------------------------------------------------------------------------------------------
+
+    async def _fault(self, fault: Fault) -> None:
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._begun >= fault.after)
+        await asyncio.sleep(fault.delay)
+        node = fault.node
+        self._note(f"{fault}")
+        match fault.kind:
+            case "kill" | "power_cut":
+                await self._ready[node].wait()
+                self._stop(node, fault.kind, signal.SIGKILL)
+            case "term":
+                await self._ready[node].wait()
+                self._stop(node, "term", signal.SIGTERM)
+            case "pause":
+                self._cluster.signal(node, signal.SIGSTOP)
+                await asyncio.sleep(fault.seconds)
+                self._cluster.signal(node, signal.SIGCONT)
+            case "cut":
+                self._world.relays[fault.link].cut(fault.direction, fault.count)
+            case "down":
+                await self._down(fault)
+            case _:
+                await self._spoil(fault)
+        self._note(f"over: {fault.kind}")
+
+    async def _down(self, fault: Fault) -> None:
+        if fault.link == "dpi":
+            await self._zam.down()
+            await asyncio.sleep(fault.seconds)
+            await self._zam.up()
+            return
+        counterpart = {"dmp": self._world.dmp, "mss": self._world.mss}[fault.link]
+        await counterpart.call("POST", "/down")
+        await asyncio.sleep(fault.seconds)
+        await counterpart.call("POST", "/up")
+
+    async def _spoil(self, fault: Fault) -> None:
+        disk = self._cluster.disk(fault.node)
+        if disk is None:
+            return
+        match fault.kind:
+            case "disk_full":
+                disk.full()
+            case "read_only":
+                disk.read_only()
+            case "slow_fsync":
+                disk.slow(fault.count)
+            case "clock":
+                disk.clock(fault.count)
+        await asyncio.sleep(fault.seconds)
+        disk.calm()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def _settled(self) -> None:
+        while await asyncio.to_thread(self._cluster.open_work):
+            await asyncio.sleep(LOOK)
+
+    async def _until_end(self, work: Any) -> bool:
+        """False when the seed's time was over first."""
+        try:
+            async with asyncio.timeout(max(0.0, self._end - time.monotonic())):
+                await work
+                return True
+        except TimeoutError:
+            self._note("the time of the seed is over")
+            return False
+
+    async def _collect(self) -> None:
+        history = self._world.history
+        for record in await self._world.dmp.records():
+            history.add(record)
+        for mail in self._world.mss.records():
+            history.add(mail)
+        for zam in self._zam.received:
+            digest = hashlib.sha256(zam.raw).hexdigest()
+            history.add(
+                Told(
+                    zam.control_id,
+                    zam.answered,
+                    zam.event,
+                    zam.address,
+                    bool(zam.indicator),
+                    zam.error[0],
+                    digest,
+                )
+            )
+        for final in self._cluster.finals():
+            history.add(final)
+
+    def _note(self, text: str) -> None:
+        self._world.history.add(Noted(time.time(), text))
