@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 ONCE   ?=
 ARGS   ?=
 SECONDS ?= 300
+SEEDS   ?= 20
+ENGINE  ?= sqlite
 
-.PHONY: help run test check bench fuzz demo demo-dmp lock fixtures clean python
+.PHONY: help run test check bench chaos fuzz demo demo-dmp lock fixtures clean python
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +16,7 @@ help:
 	@echo "make demo-dmp  what becomes of documents in the DMP, the hard cases too, as a table (ONCE=1: then stop)"
 	@echo "make test    all tests"
 	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
+	@echo "make chaos   SEEDS=20 runs with kills, cuts, full disks… against real processes: does the promise hold (ENGINE=sqlite)"
 	@echo "make fuzz    ever new hostile messages, streams and documents for SECONDS=300 (pip install -e .[fuzz] adds atheris)"
 	@echo "make bench   throughput and latency over loopback (ARGS=... to choose)"
 	@echo "make lock    resolve the dependencies again"
@@ -56,6 +59,9 @@ check: $(VENV)/dev.done
 
 fuzz: $(VENV)/dev.done
 	$(BIN)/python -m fuzz $(SECONDS)
+
+chaos: $(VENV)/dev.done
+	@$(BIN)/python -m chaos --seeds $(SEEDS) --engine $(ENGINE) $(ARGS)
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.ack $(ARGS)

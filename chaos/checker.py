@@ -1,8 +1,8 @@
 """Did the promise hold? Pure: a plan and a history in, every broken promise out.
 
-Trusts what was seen from outside. The journal's own words serve for three things only: a delivery that has not ended is
-stuck, a refusal of which no ZAM was wanted stands there, and what was in hand when the gateway was stopped tells whether
-a second mail is the one that docs/architecture.md allows.
+Trusts what was seen from outside. The journal's own words serve for three things only: a delivery that has not ended
+is stuck, a refusal of which no ZAM was wanted stands there, and what was in hand when the gateway was stopped tells
+whether a second mail is the one that docs/architecture.md allows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from chaos.history import (
     Answered,
@@ -18,7 +19,6 @@ from chaos.history import (
     History,
     Mailed,
     Noted,
-    Sent,
     Stopped,
     Stored,
     Submitted,
@@ -256,7 +256,7 @@ class _Checker:
                 self._bad("duplicate_mails", f"{key} to {recipient}: {len(copies)} copies")
             if len({(c.sha256, c.message_id) for c in copies}) > 1:
                 self._bad("duplicate_mails", f"{key} to {recipient}: copies that differ")
-            for first, second in zip(copies, copies[1:], strict=False):
+            for first, second in pairwise(copies):
                 if self._in_window(key, first, second):
                     self.duplicates += 1
                 else:
@@ -322,7 +322,7 @@ class _Checker:
         sha1: dict[str, str] = {}
         for message in self._accepted_ones():
             for n, uid in enumerate(message.uids):
-                sha1[uid] = hashlib.sha1(document(message, n)).hexdigest()  # noqa: S324 - what the DMP writes
+                sha1[uid] = hashlib.sha1(document(message, n)).hexdigest()
         for mail in self.history.of(Mailed):
             planned = of_key.get(mail.key)
             if planned is None or mail.recipient not in planned.recipients:
@@ -383,8 +383,3 @@ class _Checker:
         for stop in self.history.of(Stopped):
             if stop.how == "crash":
                 self._bad("crash", f"node {stop.node} ended by itself: {stop.detail}")
-
-
-def attempts(history: History, key: str) -> int:
-    """How often the DPI sent a message."""
-    return sum(1 for s in history.of(Sent) if s.key == key)

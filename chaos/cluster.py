@@ -1,7 +1,7 @@
 """Gateway nodes as the harness sees them, whatever their engine: start, kill, stop, ports, journal.
 
-A `Cluster` owns real processes (`segur-gateway run`). `chaos.sqlite` is one node on the embedded engine; several nodes on
-another engine implement the same calls. Node numbers count from 0.
+A `Cluster` owns real processes (`segur-gateway run`). `chaos.sqlite` is one node on the embedded engine; several nodes
+on another engine implement the same calls. Node numbers count from 0.
 """
 
 from __future__ import annotations

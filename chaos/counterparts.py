@@ -1,7 +1,7 @@
 """The DMP and the MSSanté operator, each a process of its own: killing the gateway leaves them and their histories.
 
-They are the simulators that users have (`segur-gateway simulator`), driven by their HTTP control. What they write (event
-log as JSON lines, mails as files) is read here into the records of `chaos.history`.
+They are the simulators that users have (`segur-gateway simulator`), driven by their HTTP control. What they write
+(event log as JSON lines, mails as files) is read here into the records of `chaos.history`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The DPI that sends: one attempt of a message, disturbed at a chosen byte class, or clean.
 
-Guarantee: every attempt ends with exactly one `Answered` or `Unanswered` for each ACK that was wanted; `Sent` is written
-before the last byte that makes the frame whole.
+Guarantee: every attempt ends with `Answered` (one for each ACK) or `Unanswered`; `Sent` comes before the bytes.
 """
 
 from __future__ import annotations

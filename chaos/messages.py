@@ -62,6 +62,6 @@ def named_in(mail: bytes) -> tuple[str, str, str, tuple[str, ...]]:
         if part.get_content_type() == "application/zip":
             with zipfile.ZipFile(io.BytesIO(part.get_payload(decode=True))) as archive:  # type: ignore[arg-type]
                 names = sorted(n for n in archive.namelist() if re.search(r"/DOC\d+\.XML$", n))
-                documents += [hashlib.sha1(archive.read(n)).hexdigest() for n in names]  # noqa: S324
+                documents += [hashlib.sha1(archive.read(n)).hexdigest() for n in names]
     message_id = str(parsed.get("Message-ID", "")).strip()
     return (found[1] if found else ""), recipient, message_id, tuple(documents)

@@ -14,7 +14,7 @@ from fixtures.people import DOCUMENT_ROOT
 from gateway.exchange.steps import DELIVERY_STEPS, INTAKE_STEPS
 
 LANES = 3
-"""Connections of the DPI: messages of one lane go one after the other, each after the final answer of the one before."""
+"""Connections of the DPI: messages of one lane go one after the other, each after the final answer to the last."""
 STEPS = (*INTAKE_STEPS, *(f"{d}:{s}" for d in ("dmp", "mss", "dpi") for s in DELIVERY_STEPS))
 
 HOW = (
@@ -30,8 +30,8 @@ HOW = (
     "pipelined",
 )
 """How an attempt of the DPI is disturbed: cut before the frame, after its first bytes, inside, before its end block,
-after it without reading, closed for writing, cut inside the ACK, after the ACK (which it forgets); or the same message on
-two connections at once, or twice on one."""
+after it without reading, closed for writing, cut inside the ACK, after the ACK (which it forgets); or the same message
+on two connections at once, or twice on one."""
 
 DMP_KINDS = ("commit_then_drop", "drop", "delay", "slow", "cut_body", "http", "wrong_relates_to")
 MSS_KINDS = ("commit_then_drop", "drop", "data", "rcpt", "cut_rcpt", "delay", "silent", "mail")
@@ -115,7 +115,7 @@ class Plan:
 
 def make(seed: int, *, kills: bool = False, nodes: int = 1) -> Plan:
     """The plan of a seed. `kills`: few messages and one kill, for long series."""
-    draw = Random(f"{'kill' if kills else 'full'}-{seed}")  # noqa: S311 - a plan, not a secret
+    draw = Random(f"{'kill' if kills else 'full'}-{seed}")
     messages = _messages(seed, draw, sets=2 if kills else draw.randint(3, 5), plain=kills)
     return _kill(seed, draw, messages, nodes) if kills else _full(seed, draw, messages, nodes)
 
@@ -204,7 +204,7 @@ def _set(seed: int, draw: Random, index: int, lane: int, *, plain: bool) -> list
 
 
 def _disturbed(draw: Random, chance: float) -> tuple[tuple[str, float], ...]:
-    made = []
+    made: list[tuple[str, float]] = []
     while len(made) < 3 and draw.random() < chance:
         made.append((draw.choice(HOW), round(draw.random(), 3)))
     return tuple(made)

@@ -16,16 +16,17 @@ from chaos.history import Final
 from gateway.exchange.delivery import FINAL, sql_list
 
 _IN_HAND = """
-SELECT m.control_id, d.destination, d.recipient FROM delivery d JOIN message m ON m.id = d.message_id
+SELECT coalesce(m.control_id, ''), d.destination, d.recipient
+  FROM delivery d LEFT JOIN message m ON m.id = d.message_id
  WHERE d.state = 'sending'"""
 _ACKNOWLEDGED = "SELECT control_id FROM message WHERE ack_code = 'AA'"
 _OPEN = f"""
 SELECT (SELECT count(*) FROM delivery WHERE state NOT IN ({sql_list(FINAL)}))
-     + (SELECT count(*) FROM message WHERE state = 'received')"""  # noqa: S608 - our own constant
+     + (SELECT count(*) FROM message WHERE state = 'received')"""
 _FINALS = """
-SELECT m.control_id, d.destination, d.recipient, d.action, d.state,
+SELECT coalesce(m.control_id, ''), d.destination, d.recipient, d.action, d.state,
        coalesce((SELECT group_concat(uid) FROM delivery_document dd WHERE dd.delivery_id = d.id), '')
-  FROM delivery d JOIN message m ON m.id = d.message_id ORDER BY d.id"""
+  FROM delivery d LEFT JOIN message m ON m.id = d.message_id ORDER BY d.id"""
 
 
 class SqliteCluster:

@@ -34,6 +34,7 @@ from gateway.exchange.intake import Intake
 from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.reception import remove_pending
+from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Transmission
@@ -189,7 +190,12 @@ class Gateway:
         token = uuid.uuid4().hex
         pressure = Pressure()
         self.engine = EmbeddedEngine(
-            self.journal, self.connectors, settings.engine.concurrency, token, pressure
+            self.journal,
+            self.connectors,
+            settings.engine.concurrency,
+            token,
+            pressure,
+            farthest(settings.engine.retry),
         )
         self.runner = DeliveryRunner(
             self.journal,

@@ -18,7 +18,7 @@ from functools import partial
 
 from connectors.dmp.certificates import Credentials, fingerprint, load_credentials
 from connectors.dmp.requests import Request, RequestBuilder
-from connectors.dmp.responses import Answer, ErrorCodes, Failure, load_codes, read_reply
+from connectors.dmp.responses import Answer, ErrorCodes, Failure, judge_clock, load_codes, read_reply
 from connectors.dmp.settings import DmpSettings
 from connectors.dmp.transport import TLS_ALERT, DmpTransport, TransportFailure
 from connectors.port import OutcomeClass
@@ -101,7 +101,8 @@ class Link:
         read = partial(
             read_reply, reply, request.message_id, self._codes, writes=writes, expected=request.reply
         )
-        return await asyncio.to_thread(read) if len(reply.body) > _IN_LOOP else read()
+        made = await asyncio.to_thread(read) if len(reply.body) > _IN_LOOP else read()
+        return judge_clock(made, reply.date, self._clock()) if isinstance(made, Failure) else made
 
     # --- certificates -------------------------------------------------------------------------------------------
 

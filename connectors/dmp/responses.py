@@ -15,6 +15,8 @@ import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +43,8 @@ _CLASSES = {
 _WORDS_LIMIT = 300
 _CODE_LIMIT = 64
 _NOT_CODE = re.compile(r"[^A-Za-z0-9_.-]")
+CLOCK_TOLERANCE: Final = 120.0
+"""Seconds between two clocks above which ours is at fault for what the DMP refuses."""
 EXISTENCE: Final = "{urn:hl7-org:v3}PRPA_IN201308UV02"
 RETRIEVED: Final = f"{{{IHE}}}RetrieveDocumentSetResponse"
 REGISTERED: Final = f"{{{RS}}}RegistryResponse"
@@ -98,6 +102,8 @@ class Failure:
     label: str
     duplicate: bool = False
     structure: bool = False
+    fault: bool = False
+    """A SOAP fault that nobody listed: it may be about who speaks, not about the document."""
 
 
 def load_codes(path: Path | None = None) -> ErrorCodes:
@@ -226,7 +232,27 @@ def _fault(fault: etree._Element, codes: ErrorCodes, doubt: OutcomeClass) -> Fai
         )
     # a fault of the receiver that names no code is a breakdown, not a judgement on the request
     outcome = doubt if code == "Receiver" and not subcode else OutcomeClass.PERMANENT
-    return Failure(outcome, subcode or code or "Fault", _words(subcode or code, words, None))
+    return Failure(outcome, subcode or code or "Fault", _words(subcode or code, words, None), fault=True)
+
+
+def judge_clock(failure: Failure, date: str, now: datetime) -> Failure:
+    """A refusal that a wrong clock explains is no judgement on the document.
+
+    `date`: header Date of the reply; `now`: our instant. The DMP refuses a VIHF whose IssueInstant is outside its
+    tolerance (spec/dmp.md §2), by a fault whose code is not published: with such a clock every document would be
+    refused for good. The destination stops instead, until the clock is right.
+    """
+    if not failure.fault or failure.outcome is not OutcomeClass.PERMANENT:
+        return failure
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return failure
+    apart = abs((now - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds())
+    if apart < CLOCK_TOLERANCE:
+        return failure
+    label = f"L'horloge de la passerelle et celle du DMP diffèrent de {apart:.0f} s."
+    return Failure(OutcomeClass.CONFIGURATION, "CLOCK", label)
 
 
 _GRAVITY = (

@@ -30,6 +30,8 @@ class HttpReply:
     status: int
     content_type: str
     body: bytes
+    date: str = ""
+    """The header Date, as sent."""
 
 
 class TransportFailure(EnvironmentFault):
@@ -131,8 +133,8 @@ class DmpTransport:
                 for start in range(0, len(view), SLICE):
                     yield bytes(view[start : start + SLICE])
 
-        headers = {"Content-Type": content_type, "Content-Length": str(length)}
-        async with self._client.stream("POST", url, content=body(), headers=headers) as reply:
+        sent = {"Content-Type": content_type, "Content-Length": str(length)}
+        async with self._client.stream("POST", url, content=body(), headers=sent) as reply:
             kept = bytearray()
             async for part in reply.aiter_bytes():
                 kept += part
@@ -140,7 +142,10 @@ class DmpTransport:
                     raise TransportFailure(
                         OutcomeClass.UNCERTAIN, "TOO_LARGE", "La réponse du DMP est trop longue."
                     )
-            return HttpReply(reply.status_code, reply.headers.get("content-type", ""), bytes(kept))
+            headers = reply.headers
+            return HttpReply(
+                reply.status_code, headers.get("content-type", ""), bytes(kept), headers.get("date", "")
+            )
 
 
 def _not_connected(error: httpx.TransportError) -> TransportFailure:

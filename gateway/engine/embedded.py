@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -35,7 +36,9 @@ LIMITED_PAUSE = 0.05
 
 
 class EmbeddedEngine:
-    """See the module. `token` names this process in `delivery.claimed_by`."""
+    """See the module. `token` names this process in `delivery.claimed_by`; `farthest`: seconds that a delivery may be
+    put off at most (what is due later is due now: the clock went back).
+    """
 
     def __init__(
         self,
@@ -44,12 +47,14 @@ class EmbeddedEngine:
         concurrency: Mapping[str, int],
         token: str,
         pressure: Pressure | None = None,
+        farthest: float = math.inf,
     ) -> None:
         self._pressure = pressure or Pressure()
         self._journal = journal
         self._concurrency = {d: max(1, concurrency.get(d, DEFAULT_CONCURRENCY)) for d in destinations}
         self._wake = {d: asyncio.Event() for d in self._concurrency}
         self._token = token
+        self._farthest = farthest
         self._loops: list[asyncio.Task[None]] = []
         self._running: dict[str, set[asyncio.Task[None]]] = {d: set() for d in self._concurrency}
         self._stopping = False
@@ -121,9 +126,14 @@ class EmbeddedEngine:
 
     async def _claim(self, destination: str, limit: int) -> Claim:
         now = time.time()
-        return await self._journal.write(
-            lambda session: queue.claim(session, destination, limit, now, self._token)
+        claim = await self._journal.write(
+            lambda session: queue.claim(session, destination, limit, now, self._token, self._farthest)
         )
+        if claim.brought_back:
+            log.warning(
+                "%s: the clock went back: %d deliveries are due again", destination, claim.brought_back
+            )
+        return claim
 
     def _ended(self, destination: str, task: asyncio.Task[None]) -> None:
         self._running[destination].discard(task)

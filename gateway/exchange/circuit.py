@@ -31,14 +31,15 @@ class Circuit:
         """A success. Seconds it was open, or None when it was closed already."""
         if self.opened_at is None:
             return None
-        open_for, self.opened_at, self.reason = now - self.opened_at, None, ""
+        open_for, self.opened_at, self.reason = max(0.0, now - self.opened_at), None, ""
         return open_for
 
     def allowance(self, now: float, free: int) -> int:
         """How many of `free` deliveries may be claimed now."""
         if self.opened_at is None:
             return free
-        if now < self.next_probe:
+        # a probe that is farther than the interval was planned before the clock was set back
+        if now < self.next_probe <= now + self.probe_every:
             return 0
         self.next_probe = now + self.probe_every
         return min(1, free)

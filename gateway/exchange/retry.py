@@ -15,3 +15,8 @@ def delay_after(attempt: int, policy: RetrySettings, draw: float) -> float:
     # the exponent is bounded so that years of attempts cannot overflow a float
     steps = min(max(attempt, 1) - 1, 64)
     return min(policy.longest, policy.first * policy.factor**steps) * (1 + policy.jitter * draw)
+
+
+def farthest(policy: RetrySettings) -> float:
+    """The longest wait that `delay_after` gives, in seconds."""
+    return max(policy.first, policy.longest) * (1 + policy.jitter)

@@ -187,6 +187,12 @@ RETURNING id, message_id, mail_id, payload_id, destination, recipient, action, p
 SELECT min(due_at) FROM delivery
  WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL
 
+-- Due later than anything is ever put off: it was put off before the clock went back.
+-- name: due_too_far
+UPDATE delivery SET due_at = :now
+ WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended') AND claimed_by IS NULL
+   AND due_at > :farthest
+
 -- name: documents_of_delivery
 SELECT d.id, d.uid, d.sha256, d.size, d.replaces_uid
   FROM delivery_document dd CROSS JOIN document d ON d.id = dd.document_id

@@ -8,6 +8,7 @@ acceptance; a refused or expired one does not block its correction. The statemen
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -196,13 +197,25 @@ class Claim:
 
     deliveries: Sequence[Claimed]
     next_due: float | None
+    brought_back: int = 0
+    """Deliveries that a clock which went back had left due too late; they are due now."""
 
 
-def claim(session: Session, destination: str, limit: int, now: float, token: str) -> Claim:
+def claim(
+    session: Session, destination: str, limit: int, now: float, token: str, farthest: float = math.inf
+) -> Claim:
     """Take up to `limit` due deliveries in hand: `ready → sending`, an uncertain one to reconcile, or a
     suspended one (while the circuit is open the caller's limit is the probe's).
+
+    `farthest`: seconds that a delivery may be put off at most. One that is due later still was put off before the
+    clock was set back, and would wait as long as the clock was wrong: it is due now.
     """
     rows = run(session, "claim_deliveries", token=token, destination=destination, now=now, limit=limit).all()
+    brought_back = 0
+    if len(rows) < limit and farthest < math.inf:
+        brought_back = run(
+            session, "due_too_far", destination=destination, now=now, farthest=now + farthest
+        ).rowcount
     claimed = []
     for row in sorted(rows, key=lambda r: int(r.id)):
         documents = run(session, "documents_of_delivery", delivery_id=row.id).all()
@@ -252,7 +265,7 @@ def claim(session: Session, destination: str, limit: int, now: float, token: str
                 ),
             )
         )
-    return Claim(claimed, next_due(session, destination))
+    return Claim(claimed, next_due(session, destination), brought_back)
 
 
 def _predecessors(
