@@ -33,6 +33,9 @@ SENDS = 3
 """Copies of one mail at most (`connectors.mss.connector.BLIND_SENDS`)."""
 CLOCK = 0.01
 """Seconds: the counterparts write their times in milliseconds."""
+LOST_ANSWERS = ("drop", "commit_then_drop", "silent")
+"""Faults of the operator after which nobody knows whether it took the mail."""
+_REFUSED = ("refused", "expired", "cancelled")
 _ENDED = frozenset(s.value for s in FINAL)
 _DUPLICATE = ("XDSDuplicateUniqueIdInRegistry", "XDSNonIdenticalHash")
 
@@ -56,7 +59,9 @@ class Report:
     acknowledged: int
     """Messages that the DPI was told AA for."""
     refused: int
-    """Final transactions that ended with a refusal (asked for by the plan)."""
+    """Final transactions that ended with a refusal."""
+    given_up: int
+    """Of these, mails that were given up after three sends of unknown outcome."""
     duplicates_in_window: int
     """Second mails that docs/architecture.md allows."""
     stops: int
@@ -78,6 +83,7 @@ class _Checker:
         self.problems: list[Problem] = []
         self.duplicates = 0
         self.refused = 0
+        self.given_up = 0
         self.answers: dict[str, list[Answered]] = defaultdict(list)
         for answer in history.of(Answered):
             self.answers[answer.key].append(answer)
@@ -112,7 +118,9 @@ class _Checker:
         self._ended()
         acknowledged = sum(any(a.code == "AA" for a in self.answers[m.key]) for m in self.plan.messages)
         stops = sum(1 for _ in self.history.of(Stopped)) - 1
-        return Report(acknowledged, self.refused, self.duplicates, max(0, stops), tuple(self.problems))
+        return Report(
+            acknowledged, self.refused, self.given_up, self.duplicates, max(0, stops), tuple(self.problems)
+        )
 
     def _bad(self, kind: str, text: str) -> None:
         self.problems.append(Problem(kind, text))
@@ -160,9 +168,9 @@ class _Checker:
                 made.append(self._at_dmp(message, uid))
             self._zam(message, "Z01", "", made, excused=False)
         for recipient in message.recipients:
-            copies = self.mails[message.key, recipient]
             there = self._at_mss(message, recipient)
-            self._zam(message, "Z02", recipient, [there], excused=len(copies) >= SENDS)
+            given_up = self._given_up(message.control_id, recipient)
+            self._zam(message, "Z02", recipient, [there], excused=given_up)
 
     def _at_dmp(self, message: Planned, uid: str) -> bool:
         """Published (or deleted)? If not, it must have been refused."""
@@ -195,7 +203,7 @@ class _Checker:
         where = f"{message.key}: {destination} {recipient or uid}"
         if len(rows) != 1:
             self._bad("lost", f"{where}: {len(rows)} deliveries in the journal instead of one")
-        refused = any(r.state in ("refused", "expired", "cancelled") for r in rows)
+        refused = any(r.state in _REFUSED for r in rows)
         self.refused += refused
         if not done and not refused:
             self._bad("lost", f"{where}: neither there nor refused ({', '.join(r.state for r in rows)})")
@@ -205,7 +213,7 @@ class _Checker:
     ) -> None:
         """One ZAM for each destination asked for (one for each document at the DMP), which tells the truth.
 
-        `excused`: after three copies of unknown outcome the DPI is told N although the mail is there.
+        `excused`: after three sends of unknown outcome the DPI is told N although the mail may be there.
         """
         told = self.told[message.control_id, event, address]
         where = f"{message.key}: {event} {address}".strip()
@@ -346,29 +354,32 @@ class _Checker:
     def _refusals_explained(self) -> None:
         """A simulator was asked for every refusal; nothing expires within a seed."""
         left = Counter(self.plan.refused)
-        gone: set[str] = set()
         for control_id, rows in self.finals.items():
             for row in rows:
-                if row.state in ("refused", "expired", "cancelled"):
-                    names = row.uids if row.destination == "dmp" else (row.recipient,)
-                    name = next((n for n in names if left[n] > 0), None)
-                    if name is None and not self._excused(control_id, row):
-                        self._bad(
-                            "unexplained", f"{control_id}: {row.destination} {row.recipient} {row.state}"
-                        )
-                    elif name is not None:
-                        left[name] -= 1
-                        gone.add(name)
+                if row.state not in _REFUSED:
+                    continue
+                names = row.uids if row.destination == "dmp" else (row.recipient,)
+                name = next((n for n in names if left[n] > 0), None)
+                if name is not None:
+                    left[name] -= 1
+                elif row.destination == "mss" and self._given_up(control_id, row.recipient):
+                    self.given_up += 1
+                else:
+                    self._bad("unexplained", f"{control_id}: {row.destination} {row.recipient} {row.state}")
 
-    def _excused(self, control_id: str, row: Final) -> bool:
-        """A mail of unknown outcome is given up after three sends."""
-        keys = [m.key for m in self.plan.messages if m.control_id == control_id and not m.wrong]
-        return row.destination == "mss" and any(
-            sum(1 for s in self.history.of(Stopped) if (control_id, "mss", row.recipient) in s.in_hand)
-            + len(self.mails[key, row.recipient])
-            >= SENDS
-            for key in keys
+    def _given_up(self, control_id: str, recipient: str) -> bool:
+        """A mail whose outcome may have stayed unknown `SENDS` times: it is then told N, there or not."""
+        return self._unknown(control_id, recipient) >= SENDS
+
+    def _unknown(self, control_id: str, recipient: str) -> int:
+        """How many outcomes of a mail may have stayed unknown: stops with it in hand, answers lost on the way."""
+        stops = sum((control_id, "mss", recipient) in s.in_hand for s in self.history.of(Stopped))
+        planned = sum(
+            int(f.get("times", 1))
+            for f in self.plan.mss
+            if f.get("recipient") == recipient and f["kind"] in LOST_ANSWERS
         )
+        return stops + planned + sum(c.link == "mss" for c in self.history.of(WireCut))
 
     def _ended(self) -> None:
         """All deliveries are final, and the gateway never ended by itself."""

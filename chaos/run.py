@@ -39,6 +39,7 @@ class Totals:
     seeds: int = 0
     acknowledged: int = 0
     refused: int = 0
+    given_up: int = 0
     duplicates: int = 0
     stops: int = 0
     problems: Counter[str] = field(default_factory=Counter)
@@ -49,6 +50,7 @@ class Totals:
         self.seeds += 1
         self.acknowledged += report.acknowledged
         self.refused += report.refused
+        self.given_up += report.given_up
         self.duplicates += report.duplicates_in_window
         self.stops += report.stops
         self.problems.update(p.kind for p in report.problems)
@@ -60,7 +62,7 @@ class Totals:
         others = " ".join(f"{k}={self.problems[k]}" for k in OTHERS)
         counted = " ".join(f"{k}={self.problems[k]}" for k in COUNTED)
         return (
-            f"seeds={self.seeds} stops={self.stops} refused={self.refused} "
+            f"seeds={self.seeds} stops={self.stops} refused={self.refused} given_up={self.given_up} "
             f"duplicates_in_window={self.duplicates} {others}",
             f"acknowledged={self.acknowledged} {counted}",
         )
