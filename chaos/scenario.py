@@ -107,8 +107,8 @@ class Plan:
     """Faults of the operator simulator."""
     dpi: tuple[str, ...] = ()
     """Answers to the first ZAM; then AA."""
-    refused: frozenset[str] = field(default_factory=frozenset)
-    """uids that the DMP and addresses that the operator refuse for good, once."""
+    refused: tuple[str, ...] = ()
+    """uids that the DMP and addresses that the operator refuse for good, once for each time they stand here."""
     slow: frozenset[str] = field(default_factory=frozenset)
     """uids that the DMP takes longer to register than the gateway waits for its answer."""
 
@@ -239,7 +239,7 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
     good = [m for m in messages if not m.wrong]
     with_dmp = [m for m in good if m.dmp and m.action != "delete"]
     with_mss = [m for m in good if m.recipients]
-    refused: set[str] = set()
+    refused: list[str] = []
     slow: set[str] = set()
     dmp, mss = [], []
     for message in draw.sample(with_dmp, min(len(with_dmp), draw.randint(1, 4))):
@@ -247,7 +247,7 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         kind = draw.choice((*DMP_KINDS, "code"))
         dmp.append(_dmp_fault(draw, kind, uid, slow))
         if kind == "code":
-            refused.add(uid)
+            refused.append(uid)
     if draw.random() < 0.4:
         dmp.append({"kind": draw.choice(("drop", "http")), "transaction": "TD3.1b", "times": 2})
     for message in draw.sample(with_mss, min(len(with_mss), draw.randint(1, 4))):
@@ -255,7 +255,7 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         kind = draw.choice((*MSS_KINDS, "refuse"))
         mss.append(_mss_fault(draw, kind, address))
         if kind == "refuse":
-            refused.add(address)
+            refused.append(address)
     faults = [_timed(draw, kind, len(messages), nodes) for kind in _kinds(draw)]
     armed = tuple(
         f"{draw.choice(STEPS)}{draw.choice(('', '', '#2', '#3'))}" for _ in range(draw.randint(0, 2))
@@ -269,7 +269,7 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         tuple(dmp),
         tuple(mss),
         dpi,
-        frozenset(refused),
+        tuple(refused),
         frozenset(slow),
     )
 
