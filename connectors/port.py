@@ -107,6 +107,8 @@ class Outcome:
     code: str = ""
     label: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    awaits: float = 0.0
+    """A success of which a receipt is to come: seconds after which its silence is an error for a person. 0: none."""
 
 
 class Predecessor(StrEnum):
@@ -180,6 +182,10 @@ class DeliveryJob:
     may_be_there: bool = False
     """An earlier delivery of the same bytes there ended without an answer (it expired, say), and the DPI asks
     again: look before sending."""
+    arrived: bool = False
+    """A receipt says that it arrived, although the outcome of the try is unknown."""
+    uncertain_for: float = 0.0
+    """Seconds since the last try whose outcome is unknown."""
     content: StoredContent | None = None
     """Bytes that the plan speaks of, when it speaks of any: the message for a DPI, the original of a report."""
 

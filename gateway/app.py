@@ -20,7 +20,6 @@ from typing import Any, get_args
 
 import uvicorn
 
-from connectors.mailbox_port import WithMailboxes
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
@@ -224,7 +223,7 @@ class Gateway:
             log.warning("recovery: %d messages had no answer: AR stored", answered)
         self.mailroom = Mailroom(
             self.journal,
-            {n: c for n, c in self.connectors.items() if isinstance(c, WithMailboxes)},
+            self.connectors,
             book,
             settings,
             self.telemetry,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -175,7 +176,15 @@ class MssConnector:
             contents.clear()
             notify = "SUCCESS,FAILURE,DELAY" if plan.ask_reception else "FAILURE"
             envelope = Envelope(plan.sender, plan.recipient, plan.envid, notify)
-            return await self._pool.send(envelope, message)
+            sent = await self._pool.send(envelope, message)
+            return self._awaiting(sent) if plan.ask_reception else sent
+
+    def _awaiting(self, sent: Outcome) -> Outcome:
+        """A success that the recipient's server will report on."""
+        reported = sent.outcome is OutcomeClass.SUCCESS and sent.details.get("dsn") is True
+        if not reported or self.settings.told_at_acceptance:
+            return sent
+        return replace(sent, awaits=self.settings.report_timeout)
 
     async def _answer(self, plan: AnswerPlan, job: DeliveryJob) -> Outcome:
         """Send the MDN about a received mail, from the null address: nobody answers it."""
@@ -189,12 +198,19 @@ class MssConnector:
             return await self._pool.send(envelope, await asyncio.to_thread(transparent, made.content))
 
     async def reconcile(self, job: DeliveryJob) -> Outcome:
-        """TRANSIENT: SMTP cannot be asked what became of a mail.
+        """SMTP cannot be asked what became of a mail; its delivery report, when one was asked for, tells.
 
-        The window: the operator took the final dot and its answer did not reach us. The mail is then sent
-        again with the same bytes, Message-ID, ENVID and uniqueId, which the receiving software knows as a
-        duplicate; at most `BLIND_SENDS` times in all, then the DPI is told that the outcome is unknown.
+        The window: the operator took the final dot and its answer did not reach us. A report that came since says
+        SUCCESS; it is waited for `uncertain_wait` seconds. Then the mail is sent again with the same bytes,
+        Message-ID, ENVID and uniqueId, which the receiving software knows as a duplicate; at most `BLIND_SENDS` times
+        in all, then the DPI is told that the outcome is unknown.
         """
+        plan = any_plan(job.plan)
+        if job.arrived:
+            return Outcome(OutcomeClass.SUCCESS, "250", "Accusé de remise reçu", {"dsn": True})
+        reported = isinstance(plan, MailPlan) and plan.ask_reception and bool(self._boxes)
+        if reported and job.uncertain_for < self.settings.uncertain_wait:
+            return Outcome(OutcomeClass.UNCERTAIN, "442", "Issue inconnue : accusé de remise attendu")
         if job.uncertain_attempts >= BLIND_SENDS:
             label = f"Issue inconnue après {job.uncertain_attempts} envois : remise à vérifier avec le destinataire"
             return Outcome(OutcomeClass.PERMANENT, "442", label)

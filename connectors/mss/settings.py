@@ -136,6 +136,12 @@ class MssSettings(SmtpTransport):
     without_dsn: Literal["wait", "tell"] = "wait"
     """When the operator announces no DSN, no report of success will come: `tell` Y at its answer, or `wait` (only a
     failure is told). Only with `zam_on` `report`."""
+    report_timeout: float = Field(default=3 * 86400.0, gt=0)
+    """Seconds after which a delivery report that never came is an error for a person (with `zam_on` `report`). When
+    the last news was a delay, the DPI is told N."""
+    uncertain_wait: float = Field(default=60.0, ge=0)
+    """Seconds that a delivery report is waited for when the operator's answer to a mail was lost, before the same mail
+    is sent again (only where a report was asked for and mailboxes are read)."""
     mailboxes: tuple[ApplicativeMailbox, ...] = ()
     """The applicative mailboxes that are read; receipts come back to that of `from_address`."""
 

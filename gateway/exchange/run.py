@@ -177,6 +177,8 @@ class DeliveryRunner:
             predecessor_uids=claimed.predecessor_uids,
             uncertain_attempts=claimed.uncertain_attempts,
             may_be_there=claimed.may_be_there,
+            arrived=claimed.arrived,
+            uncertain_for=self._clock.now() - (claimed.uncertain_since or self._clock.now()),
             content=(
                 None
                 if claimed.payload_id is None
@@ -215,6 +217,8 @@ class DeliveryRunner:
             wake = settle(session)
             if wake and following.state in FINAL:
                 self._facts(session, claimed, outcome, following.state, ended)
+                if outcome.awaits and following.state is DeliveryState.SUCCEEDED:
+                    mails.await_receipt(session, claimed.id, ended + outcome.awaits)
                 if self._tell(session, claimed, outcome, ended):
                     wake.add("dpi")
                 if claimed.mail_id is not None and mails.ended(session, claimed.mail_id, ended):

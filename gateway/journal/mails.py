@@ -299,6 +299,7 @@ class KnownReceipt:
     id: int
     event: str
     fact: str
+    code: str
     told: bool
     report: Report | None
 
@@ -310,6 +311,7 @@ def receipts_of(session: Session, delivery_id: int) -> list[KnownReceipt]:
             r.id,
             r.event,
             r.fact,
+            r.code,
             bool(r.told),
             None
             if r.accepted is None
@@ -347,3 +349,21 @@ def add_receipt(
         told=told,
         now=now,
     )
+
+
+# --- receipts that are waited for -----------------------------------------------------------------------------------
+
+
+def await_receipt(session: Session, delivery_id: int, due_at: float) -> None:
+    """A receipt is to come before `due_at`."""
+    run(session, "insert_awaited", delivery_id=delivery_id, due_at=due_at)
+
+
+def came(session: Session, delivery_id: int) -> bool:
+    """It came, or is not waited for any more; False when it was not waited for."""
+    return bool(run(session, "delete_awaited", delivery_id=delivery_id).rowcount)
+
+
+def overdue(session: Session, now: float, limit: int) -> Sequence[int]:
+    """Deliveries whose receipt has not come in time, longest first."""
+    return run(session, "awaited_due", now=now, limit=limit).scalars().all()

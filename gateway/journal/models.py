@@ -230,6 +230,13 @@ class DeliveryKey(SQLModel, table=True):
     delivery_id: int = Field(foreign_key="delivery.id")
 
 
+class Awaited(SQLModel, table=True):
+    """A delivery that succeeded and of which a receipt is to come. The row goes with the receipt, or the alarm."""
+
+    delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
+    due_at: float = Field(index=True)
+
+
 class ReceivedMail(SQLModel, table=True):
     """One mail of an applicative mailbox, kept as it came before anything is done with it."""
 

@@ -209,6 +209,12 @@ SELECT d.state = 'succeeded' AS succeeded,
 SELECT count(*) FROM attempt
  WHERE delivery_id = :delivery_id AND outcome = 'uncertain' AND kind IN ('deliver', 'recovery')
 
+-- Of an unknown outcome: when the last try ended, and whether a receipt says meanwhile that it arrived.
+-- name: uncertain_delivery
+SELECT (SELECT max(ended_at) FROM attempt WHERE delivery_id = :delivery_id AND kind IN ('deliver', 'recovery')) AS since,
+       EXISTS (SELECT 1 FROM receipt WHERE delivery_id = :delivery_id
+                  AND (fact = 'received' OR event = 'Z03')) AS arrived
+
 -- The row's lock is against a take-over: a node that was thought dead settles before it, or not at all.
 -- name: claimed_delivery
 SELECT state FROM delivery WHERE id = :delivery_id AND claimed_by = :token /*pg FOR UPDATE*/
@@ -403,6 +409,18 @@ RETURNING id
 -- name: receipts_of_delivery
 SELECT id, event, fact, recipient, recipient_id, code, label, told, accepted, at FROM receipt
  WHERE delivery_id = :delivery_id ORDER BY id
+
+-- Unless it has come already: a mailbox can be quicker than the commit of the delivery's end.
+-- name: insert_awaited
+INSERT INTO awaited (delivery_id, due_at)
+SELECT :delivery_id, :due_at
+ WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE delivery_id = :delivery_id AND event = 'Z02' AND accepted IS NOT NULL)
+
+-- name: delete_awaited
+DELETE FROM awaited WHERE delivery_id = :delivery_id
+
+-- name: awaited_due
+SELECT delivery_id FROM awaited WHERE due_at <= :now ORDER BY due_at LIMIT :limit
 
 -- === incidents ======================================================================================================
 

@@ -184,6 +184,10 @@ class Claimed:
     mail_id: int | None = None
     payload_id: int | None = None
     payload_size: int = 0
+    uncertain_since: float | None = None
+    """When the last try whose outcome is unknown ended."""
+    arrived: bool = False
+    """A receipt says that it arrived, whatever became of the try."""
 
     @property
     def size(self) -> int:
@@ -227,6 +231,7 @@ def claim(
         )
         predecessor, predecessor_uids = _predecessors(session, destination, row.recipient, named)
         uncertain = row.state == DeliveryState.UNCERTAIN
+        unknown = run(session, "uncertain_delivery", delivery_id=row.id).one() if uncertain else None
         claimed.append(
             Claimed(
                 id=row.id,
@@ -235,6 +240,8 @@ def claim(
                 mail_id=row.mail_id,
                 payload_id=row.payload_id,
                 payload_size=row.payload_size or 0,
+                uncertain_since=unknown.since if unknown else None,
+                arrived=bool(unknown and unknown.arrived),
                 destination=row.destination,
                 recipient=row.recipient,
                 action=action,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from connectors.mss.simulator import Fault
 from fixtures import build
 from gateway.hl7.message import Message
 from tests.circle.hospitals import B, circle, until_rows
@@ -54,3 +55,26 @@ async def test_a_document_refused_by_the_other_dpi_comes_back_as_902(tmp_path: P
         await until_rows(b, "SELECT state, kind, reason FROM received_mail", [("treated", "inbound", "902")])
         await until_rows(b, "SELECT flow, code FROM incident", [("inbound", "902")])
         await until_rows(a, "SELECT flow, code FROM incident", [("receipt", "902")])
+
+
+async def test_a_report_settles_a_mail_whose_answer_was_lost_and_nothing_is_sent_twice(
+    tmp_path: Path,
+) -> None:
+    """The operator took the mail and the connection was cut: its DSN says so before we send again."""
+    async with circle(tmp_path) as (a, b, operator):
+        operator.plan(Fault("commit_then_drop", B))
+        assert (await a.send(message("CIRCLE-3"))).code == "AA"
+        [z02] = await a.got("Z02")
+        assert z02.indicator is True
+        await until_rows(a, "SELECT state FROM delivery WHERE destination = 'mss'", [("succeeded",)])
+        tries = (
+            "SELECT a.outcome FROM attempt a JOIN delivery d ON d.id = a.delivery_id "
+            "WHERE d.destination = 'mss' AND a.kind = '{}' ORDER BY a.id"
+        )
+        assert [tuple(r) for r in await a.rows(tries.format("deliver"))] == [("uncertain",)]
+        assert [tuple(r) for r in await a.rows(tries.format("reconcile"))][-1] == ("success",)
+        await b.got("T02")
+        assert (
+            sum(e.action == "mail" and e.kept and e.notify.startswith("SUCCESS") for e in operator.events)
+            == 1
+        )

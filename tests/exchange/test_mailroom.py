@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from connectors.mailbox_port import (
     Conclusion,
     DpiMessage,
@@ -33,6 +35,7 @@ from connectors.port import Accepted, Outcome, OutcomeClass, PlannedDelivery, Pr
 from gateway.cda.document import Document
 from gateway.errors import Finding, Place, Severity
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.inbox.mailroom import Mailroom
 from gateway.hl7.message import Message
 from gateway.hl7.transmission import Action
 from tests.cda.test_versions import doc
@@ -234,6 +237,37 @@ async def test_a_receipt_known_already_is_told_to_who_sends_the_same_document_ag
         await r.until(lambda: len(r.dpi.jobs) == 3)
         assert sorted(told(r)) == ["Z01 Y", "Z02 Y", "Z02 Y"]
         assert len(mss.jobs) == 1
+
+
+@pytest.mark.parametrize("delayed", [False, True])
+async def test_a_receipt_that_never_comes_is_an_error_for_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delayed: bool
+) -> None:
+    """§3.1: no DSN ever: alarm, nothing told; a delay that stays the last news: N with its code."""
+    monkeypatch.setattr(Mailroom, "overdue_pause", 0.05)
+    async with mailing(tmp_path) as (r, mss):
+        mss.outcomes = [Outcome(OutcomeClass.SUCCESS, "250", "ok", awaits=0.5)]
+        assert (await r.send(submit("R-5", flags={"DESTDMP": "N"}))).code == "AA"
+        await until_rows(r, "SELECT count(*) FROM awaited", [(1,)])
+        if delayed:
+            mss.says = lambda raw: Receipts("dsn", (ReceiptFact(0, "Z02", "delayed", code="451"),))
+            mss.mail(1, b"key-r-5")
+        await until_rows(r, "SELECT flow, code FROM incident", [("receipt", "451" if delayed else "")])
+        await until_rows(r, "SELECT count(*) FROM awaited", [(0,)])
+        if delayed:
+            await r.until(lambda: told(r) == ["Z02 N"])
+        else:
+            assert not r.dpi.jobs
+
+
+async def test_a_receipt_that_came_is_waited_for_no_more(tmp_path: Path) -> None:
+    async with mailing(tmp_path) as (r, mss):
+        mss.outcomes = [Outcome(OutcomeClass.SUCCESS, "250", "ok", awaits=3600)]
+        assert (await r.send(submit("R-6", flags={"DESTDMP": "N"}))).code == "AA"
+        await until_rows(r, "SELECT count(*) FROM awaited", [(1,)])
+        mss.says = receipt(True)
+        mss.mail(1, b"key-r-6")
+        await until_rows(r, "SELECT count(*) FROM awaited", [(0,)])
 
 
 # --- documents ------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from connectors.mailbox_port import (
     SentDelivery,
     WithMailboxes,
 )
-from connectors.port import Outcome, OutcomeClass
+from connectors.port import Connector, Outcome, OutcomeClass
 from gateway.cda.received import Again
 from gateway.errors import Finding, JournalUnavailable, rejected
 from gateway.exchange import incidents
@@ -88,12 +88,15 @@ class _Ledger:
 
 
 class Mailroom:
-    """One per process. `connectors`: those that have mailboxes, by name."""
+    """One per process. `connectors`: all of them, by name; those that have mailboxes are watched."""
+
+    overdue_pause = 30.0
+    """Seconds between looks at receipts that should have come."""
 
     def __init__(
         self,
         journal: Journal,
-        connectors: Mapping[str, WithMailboxes],
+        connectors: Mapping[str, Connector],
         book: RuleBook,
         settings: Settings,
         telemetry: Telemetry,
@@ -101,7 +104,10 @@ class Mailroom:
         clock: Clock | None = None,
     ) -> None:
         self._journal = journal
-        self._connectors = connectors
+        self._all = connectors
+        self._connectors: dict[str, WithMailboxes] = {
+            n: c for n, c in connectors.items() if isinstance(c, WithMailboxes)
+        }
         self._book = book
         self._settings = settings
         self._telemetry = telemetry
@@ -121,6 +127,7 @@ class Mailroom:
                 self._spawn(f"watch-{name}", partial(connector.watch, mailbox, keeper))
         self._spawn("mailroom", self._treat_all)
         self._spawn("mailroom-file", self._file_all)
+        self._spawn("mailroom-overdue", self._overdue_all)
 
     def wake(self) -> None:
         """A mail was kept, or the DPI has answered for one."""
@@ -386,6 +393,29 @@ class Mailroom:
             reasons=reasons,
         )
         return {INCIDENTS}
+
+    # --- receipts that do not come --------------------------------------------------------------------------
+
+    async def _overdue_all(self) -> None:
+        """Look for receipts that should have come."""
+        while True:
+            now = self._clock.now()
+            late = await self._journal.read(partial(mails.overdue, now=now, limit=BATCH))
+            for delivery_id in late:
+                wake = await self._journal.write(
+                    partial(
+                        receipts.overdue,
+                        delivery_id=delivery_id,
+                        connectors=self._all,
+                        settings=self._settings,
+                        now=now,
+                    )
+                )
+                self._telemetry.receipts.labels("Z02", "never").inc()
+                log.warning("no receipt of delivery %d came in time", delivery_id)
+                self._wake_others(wake)
+            if not late:
+                await asyncio.sleep(self.overdue_pause)
 
     # --- filing ---------------------------------------------------------------------------------------------
 

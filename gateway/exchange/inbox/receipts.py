@@ -11,19 +11,23 @@ Source: spec/mssante.md §3; architecture §5 (what happened outside, what the D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlmodel import Session
 
-from connectors.mailbox_port import ReceiptFact, Receipts
-from connectors.port import Report
+from connectors.mailbox_port import Receipts
+from connectors.port import Connector, Outcome, OutcomeClass, Report
 from gateway.exchange import incidents
 from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.tell import DPI, tell_all
 from gateway.journal import mails, records
 from gateway.journal.mails import KnownDelivery, KnownReceipt
 from gateway.settings import Settings
+
+DELAYED = "delayed"
+"""`Receipt.fact` of a report that nothing is decided yet."""
+SILENCE = "Aucun accusé de remise n'est revenu : la remise est à vérifier avec le destinataire."
 
 
 def record(
@@ -34,6 +38,8 @@ def record(
     for fact in receipts.facts:
         delivery = mails.delivery(session, fact.delivery)
         told = _news(fact.report, mails.receipts_of(session, delivery.id))
+        if fact.event == "Z02" and fact.report is not None:
+            mails.came(session, delivery.id)
         mails.add_receipt(
             session,
             mail.id,
@@ -64,9 +70,44 @@ def record(
         ):
             wake.add(DPI)
         if fact.failed and told:
-            _incident(session, mail, delivery, fact, now)
+            label = fact.report.label if fact.report else ""
+            _note(session, delivery, mail.id, fact.event, fact.code, label, now)
             wake.add(INCIDENTS)
     mails.treated(session, mail.id, receipts.kind, receipts.unmatched, (), now)
+    return wake
+
+
+def overdue(
+    session: Session, delivery_id: int, connectors: Mapping[str, Connector], settings: Settings, now: float
+) -> set[str]:
+    """A receipt that never came: a person is told; the DPI too (N) when the last news was a delay."""
+    if not mails.came(session, delivery_id):
+        return set()
+    delivery = mails.delivery(session, delivery_id)
+    news = [r for r in mails.receipts_of(session, delivery_id) if r.event == "Z02"]
+    code = news[-1].code if news and news[-1].fact == DELAYED else ""
+    wake = {INCIDENTS}
+    connector = connectors.get(delivery.destination)
+    if code and connector is not None:
+        failure = Outcome(OutcomeClass.PERMANENT, code, SILENCE)
+        report = connector.report(delivery.recipient, delivery.plan, failure)
+        records.add_fact(
+            session,
+            "receipt",
+            now,
+            message_id=delivery.message_id,
+            delivery_id=delivery_id,
+            event="Z02",
+            fact="no-news",
+            code=code,
+            failed=True,
+            destination=delivery.destination,
+        )
+        if report is not None and tell_all(
+            session, delivery_id, report, settings, datetime.fromtimestamp(now, UTC)
+        ):
+            wake.add(DPI)
+    _note(session, delivery, None, "Z02", code, SILENCE, now)
     return wake
 
 
@@ -84,10 +125,16 @@ def _news(report: Report | None, before: Sequence[KnownReceipt]) -> bool:
     return not earlier or (not report.accepted and all(r.accepted for r in earlier))
 
 
-def _incident(
-    session: Session, mail: mails.Mail, delivery: KnownDelivery, fact: ReceiptFact, now: float
+def _note(
+    session: Session,
+    delivery: KnownDelivery,
+    mail_id: int | None,
+    event: str,
+    code: str,
+    label: str,
+    now: float,
 ) -> None:
-    """A recipient did not get the document, or could not integrate it."""
+    """A recipient did not get the document, could not integrate it, or nothing is heard of it."""
     if delivery.destination == incidents.ERRORS or delivery.message_id is None:
         return
     control_id, routing = records.routing_of(session, delivery.message_id)
@@ -95,16 +142,16 @@ def _incident(
     incidents.note(
         session,
         flow="receipt",
-        family=f"{delivery.destination} {fact.event} {fact.code}",
-        code=fact.code,
+        family=f"{delivery.destination} {event} {code}",
+        code=code,
         route=f"{sender.get('application', '')}|{sender.get('facility', '')}",
         now=now,
         message_id=delivery.message_id,
-        mail_id=mail.id,
+        mail_id=mail_id,
         delivery_id=delivery.id,
         destination=delivery.destination,
         recipient=delivery.recipient,
         control_id=control_id,
-        event=fact.event,
-        label=fact.report.label if fact.report else "",
+        event=event,
+        label=label,
     )
