@@ -26,7 +26,10 @@ def settings_text(tables: dict[str, dict[str, Any]]) -> str:
 
 async def _main(directory: Path) -> None:
     running: dict[str, Simulator] = {}
+    connectors = {entry.name for entry in entry_points(group="segur_gateway.connectors")}
     for entry in entry_points(group=GROUP):
+        if entry.name not in connectors:
+            continue
         simulator: Simulator = entry.load().create(directory / entry.name)
         await simulator.start()
         running[entry.name] = simulator

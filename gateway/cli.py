@@ -21,6 +21,7 @@ from gateway import __version__, logs
 from gateway.errors import ConfigurationFault, EnvironmentFault, GatewayError
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
+from gateway.plugins import COMMAND_GROUP
 from gateway.settings import load_settings
 from gateway.validation.source import read_source
 from gateway.web.wording import ACKS
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command `segur-gateway`."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command != "simulator":
+    brought = {e.name: e for e in entry_points(group=COMMAND_GROUP)}
+    if rest and args.command != "simulator" and args.command not in brought:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         match args.command:
@@ -57,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return asyncio.run(
                     demo(args.directory, args.message, args.mllp_port, args.web_port, args.once)
                 )
+            case name if name in brought:
+                status: int = brought[name].load().main(rest)
+                return status
             case _:
                 print(__version__)
                 return 0
@@ -111,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--web-port", type=int, default=8080)
     demo.add_argument("--once", action="store_true", help="stop after the first document; exit 0 or 1")
     commands.add_parser("version", help="print the version")
+    for entry in entry_points(group=COMMAND_GROUP):
+        commands.add_parser(entry.name, help=f"see {entry.name} --help", add_help=False)
     return parser
 
 
@@ -256,7 +263,7 @@ def _simulators(argv: Sequence[str]) -> int:
     print("usage: segur-gateway simulator NAME [OPTION...]   (NAME --help: its options)\n")
     for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
         words = (entry.load().__doc__ or "").partition("\n\n")[0]
-        print(f"  {entry.name:<5}{' '.join(words.split())}")
+        print(f"  {entry.name:<11}{' '.join(words.split())}")
     return 0 if {"-h", "--help"} & set(argv) else 2
 
 

@@ -26,6 +26,7 @@ from gateway.errors import ConfigurationFault
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
 from gateway.mllp import as_wire, send
+from gateway.plugins import CONNECTOR_GROUP
 from gateway.settings import LogSettings, Settings
 from gateway.web import wording
 
@@ -57,7 +58,10 @@ async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_
     gateway: Gateway | None = None
     events: list[asyncio.Task[None]] = []
     try:
+        connectors = {e.name for e in entry_points(group=CONNECTOR_GROUP)}
         for entry in sorted(entry_points(group=SIMULATOR_GROUP), key=lambda e: e.name):
+            if entry.name not in connectors:
+                continue
             options = {"strict": conformance == "production"} if entry.name == "dmp" else {}
             simulator: Simulator = entry.load().create(directory / entry.name, **options)
             await simulator.start()

@@ -18,6 +18,9 @@ from gateway.rules import RuleBook, load_rulebook
 from gateway.settings import Settings
 
 CONNECTOR_GROUP = "segur_gateway.connectors"
+COMMAND_GROUP = "segur_gateway.commands"
+"""Commands that connectors bring: `segur-gateway NAME ...` runs `main(argv) -> int` of the module; its exceptions are
+told like those of the other commands (`GatewayError`)."""
 
 
 def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:

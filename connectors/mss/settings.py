@@ -27,6 +27,7 @@ from pydantic import (
 
 from connectors.mss.addresses import is_address, same_mailbox_key
 from connectors.mss.boxes import ApplicativeMailbox
+from connectors.mss.directory.settings import DirectorySettings
 from connectors.smtp.settings import LOOPBACK, SmtpTransport, from_base
 from gateway.errors import ConfigurationFault
 from gateway.settings import problems
@@ -121,6 +122,8 @@ class MssSettings(SmtpTransport):
     qualified identity (PID-32 VALI) with one NIR or NIA. The message then needs `ROUTE-NO-PATIENT-ADDRESS = "warn"` in
     `[severity]`, or it is refused before."""
 
+    directory: DirectorySettings = DirectorySettings()
+    """Annuaire Santé: who sent a received mail, and to whom."""
     bodies_ps: Bodies = Bodies()
     bodies_patient: Bodies = Bodies()
     organisation: Organisation = Organisation()
