@@ -10,6 +10,7 @@ Source: spec/mssante.md §2.2, §2.6, §3; docs/decisions/0018 and 0019.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -70,6 +71,7 @@ _EVENTS = {
     Fact.NOT_INTEGRATED: "Z03",
     Fact.NO_NEWS: "Z03",
 }
+_ASKED = re.compile(rb"(?im)^Disposition-Notification-To[ \t]*:")
 _FAILED = frozenset({Fact.NOT_RECEIVED, Fact.NOT_INTEGRATED})
 
 
@@ -210,6 +212,8 @@ class Receiving:
 
     def _mdn_address(self, raw: bytes) -> str | None:
         """Whom an MDN may go to: asked for, and by a mail that no machine answered with."""
+        if _ASKED.search(raw, 0, self._limits.header_bytes) is None:
+            return None  # the mail is not read again for nothing
         read = receipts.read(raw)
         if isinstance(read, Inbound) and not read.answerable:
             return None
