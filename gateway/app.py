@@ -229,6 +229,7 @@ class Gateway:
             self.telemetry,
             self._wake,
             clock,
+            self.overloads.backlog,
         )
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)

@@ -38,6 +38,7 @@ from gateway.exchange.identifiers import Clock
 from gateway.exchange.inbox import documents, receipts
 from gateway.exchange.inbox.keeping import JournalKeeper, MailboxState
 from gateway.exchange.incidents import INCIDENTS
+from gateway.exchange.overload import Backlog
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Action
@@ -102,7 +103,9 @@ class Mailroom:
         telemetry: Telemetry,
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
+        self._backlog = backlog
         self._journal = journal
         self._all = connectors
         self._connectors: dict[str, WithMailboxes] = {
@@ -262,6 +265,9 @@ class Mailroom:
         return set()
 
     async def _incoming(self, mail: Mail, incoming: Incoming, now: float) -> set[str]:
+        if self._backlog is not None and await self._backlog.full():
+            await self._later(mail, FILE_PAUSE)  # too much waits already: it stays kept
+            return set()
         while True:
             decided = await self._journal.read(lambda s: documents.decide(s, incoming, self._book))
             if rejected(decided.findings) or not incoming.documents:
@@ -271,6 +277,8 @@ class Mailroom:
             if await documents.forward(
                 self._journal, mail, incoming, decided, self._book, self._settings, now
             ):
+                if self._backlog is not None:
+                    self._backlog.add(len(decided.new))
                 log.info("mail %d: %d documents on their way to the DPI", mail.id, len(decided.new))
                 return {"dpi"}
         if decided.again is Again.INTEGRATED:

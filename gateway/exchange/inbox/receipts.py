@@ -35,6 +35,8 @@ def record(
 ) -> set[str]:
     """Write the facts of a mail; the words to wake."""
     wake: set[str] = set()
+    if not mails.treated(session, mail.id, receipts.kind, receipts.unmatched, (), now):
+        return wake  # done before
     for fact in receipts.facts:
         delivery = mails.delivery(session, fact.delivery)
         told = _news(fact.report, mails.receipts_of(session, delivery.id))
@@ -73,7 +75,6 @@ def record(
             label = fact.report.label if fact.report else ""
             _note(session, delivery, mail.id, fact.event, fact.code, label, now)
             wake.add(INCIDENTS)
-    mails.treated(session, mail.id, receipts.kind, receipts.unmatched, (), now)
     return wake
 
 
