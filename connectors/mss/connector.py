@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.mailbox_port import Conclusion, Folder, Keeper, KeptMail, Ledger, Treated
-from connectors.mss import mail, preparing
+from connectors.mss import mail, narrative, preparing
 from connectors.mss.answer import AnswerPlan, any_plan
 from connectors.mss.box import Box
 from connectors.mss.pdf_copy import NoPdf
-from connectors.mss.plan import MailPlan, to_json
-from connectors.mss.preparing import Limits
+from connectors.mss.plan import MailPlan, PdfCopy, to_json
+from connectors.mss.preparing import Limits, smallest
 from connectors.mss.receiving import Receiving
+from connectors.mss.rendering import Renderer
 from connectors.mss.settings import MssSettings, load
 from connectors.mss.white_list import WhiteList
 from connectors.port import (
@@ -77,6 +78,7 @@ class MssConnector:
         self._white_list = WhiteList(settings)
         self._receiving: Receiving | None = None
         self._boxes = {box.name: Box(box) for box in settings.mailboxes}
+        self._renderer = Renderer(settings.render_timeout, settings.render_memory_mb)
 
     def use(self, book: RuleBook) -> None:
         """Receive the complete rule book."""
@@ -110,10 +112,13 @@ class MssConnector:
             await self._white_list.stop()
             raise ConfigurationFault("connectors.mss: " + "; ".join(problems))
         self._pool = pool
+        if self.settings.render_pdf == "auto":
+            self._renderer.start()
 
     async def stop(self) -> None:
         """End the idle sessions, stop watching the files."""
         await self._white_list.stop()
+        await self._renderer.stop()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -134,7 +139,12 @@ class MssConnector:
         if self._pool is not None and not self._pool.valid_at(preparation.now):
             return Unavailable("Le certificat de la messagerie MSSanté de l'établissement n'est pas valide.")
         announced = self._pool.announced_size if self._pool is not None else None
-        limits = Limits(self._white_list.domains, announced)
+        copyless = any(
+            d.header.body.kind == "structured" and not d.header.body.has_pdf_copy
+            for d in preparation.documents
+        )
+        renders = copyless and await self._renderer.ready()
+        limits = Limits(self._white_list.domains, announced, renders)
         arguments = (preparation, self.settings, self._book, limits, self._version)
         if sum(len(d.content) for d in preparation.documents) > _INLINE:
             plans, findings = await asyncio.to_thread(_prepare, *arguments)
@@ -172,12 +182,34 @@ class MssConnector:
                 if planned.uid != stored.uid or planned.sha256 != stored.sha256:
                     raise GatewayBug("the journal gives other documents than the plan's")
                 contents.append(await stored.read())
-            message = await asyncio.to_thread(_build, plan, contents, first)
+            rendered = await self._render(plan, contents)
+            message = await asyncio.to_thread(_build, plan, contents, rendered, first)
+            limit = smallest(plan.size_limit, self._pool.announced_size)
+            if rendered and limit is not None and len(message) > limit:
+                rendered = {}
+                message = await asyncio.to_thread(_build, plan, contents, rendered, first)
             contents.clear()
             notify = "SUCCESS,FAILURE,DELAY" if plan.ask_reception else "FAILURE"
             envelope = Envelope(plan.sender, plan.recipient, plan.envid, notify)
             sent = await self._pool.send(envelope, message)
-            return self._awaiting(sent) if plan.ask_reception else sent
+        if any(d.pdf is PdfCopy.RENDERED and d.sha256 not in rendered for d in plan.documents):
+            sent = replace(sent, details={**sent.details, "pdf_copy": "not rendered"})
+        return self._awaiting(sent) if plan.ask_reception else sent
+
+    async def _render(self, plan: MailPlan, contents: Sequence[bytes]) -> dict[str, bytes]:
+        """The copies that the plan wants rendered, by SHA-256 of their document; one that fails is left out."""
+        made = {}
+        for planned, content in zip(plan.documents, contents, strict=True):
+            if planned.pdf is not PdfCopy.RENDERED:
+                continue
+            try:
+                html = await asyncio.to_thread(narrative.page, content)
+            except narrative.NotRenderable as e:
+                raise GatewayBug(f"a narrative that prepare accepted cannot be read: {e}") from None
+            pdf = await self._renderer.render(planned.sha256, html)
+            if pdf is not None:
+                made[planned.sha256] = pdf
+        return made
 
     def _awaiting(self, sent: Outcome) -> Outcome:
         """A success that the recipient's server will report on."""
@@ -278,10 +310,11 @@ def _prepare(
     return preparing.prepare(preparation, settings, book, limits, version=version)
 
 
-def _build(plan: MailPlan, contents: list[bytes], first: bool) -> bytes:
+def _build(plan: MailPlan, contents: list[bytes], rendered: Mapping[str, bytes], first: bool) -> bytes:
     """The mail in its wire form. Runs in a thread."""
     body = plan.first_body if first else plan.body
     try:
-        return transparent(mail.build(plan, body, preparing.attachments(plan, contents, first=first)))
+        attached = preparing.attachments(plan, contents, first=first, rendered=rendered)
+        return transparent(mail.build(plan, body, attached))
     except NoPdf as e:
         raise GatewayBug(f"a PDF copy that prepare accepted cannot be read: {e}") from None

@@ -26,6 +26,8 @@ class PdfCopy(StrEnum):
     """N1: nonXMLBody."""
     SECTION = "section"
     """N3: section "Copie du document"."""
+    RENDERED = "rendered"
+    """N3 without it: laid out at delivery, from the narrative."""
 
 
 class Leg(StrEnum):
@@ -98,6 +100,8 @@ class MailPlan:
     documents: tuple[PlannedDocument, ...]
     submission: SubmissionSet
     emitter: Emitter
+    size_limit: int | None = None
+    """Bytes of the whole mail; a copy that we render is left out when the mail would be larger."""
 
 
 _ADAPTER = TypeAdapter(MailPlan)

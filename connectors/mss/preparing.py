@@ -8,9 +8,10 @@ Source: spec/mssante.md §1 (volet Transmission v2.1 mapping MSS, Référentiel 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from connectors.mss import mail, pdf_copy, wording, xdm
+from connectors.mss import mail, narrative, pdf_copy, wording, xdm
 from connectors.mss.addresses import domain_of, is_address, is_minor, patient_address, same_mailbox_key
 from connectors.mss.plan import Emitter, Leg, MailPlan, PdfCopy, PlannedDocument
 from connectors.mss.settings import Bodies, MssSettings
@@ -23,6 +24,8 @@ from gateway.errors import Place
 from gateway.hl7.transmission import Action, Party, Transmission
 from gateway.rules import Findings, RuleBook, megabytes
 
+NOTHING: Mapping[str, bytes] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -32,6 +35,8 @@ class Limits:
     """Lower-cased domains; None: not checked."""
     announced_size: int | None = None
     """Largest mail in bytes that the operator said it takes; None: not known yet."""
+    renders: bool = False
+    """A PDF copy can be laid out for a document that holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +67,33 @@ def prepare(
     for address in transmission.reply_to:
         if not is_address(address):
             findings.add("MSS-REPLY-TO")
-    draft = _draft(preparation, settings, findings)
+    draft = _draft(preparation, settings, limits.renders, findings)
     if draft is None or findings.rejects:
         return [], findings
     plans = [_plan(preparation, settings, draft, party, leg, version) for party, leg in recipients]
+    sized = []
     for plan, (party, _) in zip(plans, recipients, strict=True):
-        limit = _smallest(settings.size_limit(domain_of(plan.recipient)), limits.announced_size)
+        limit = smallest(settings.size_limit(domain_of(plan.recipient)), limits.announced_size)
         _check_size(plan, preparation, limit, draft, party, findings)
-    return plans, findings
+        sized.append(replace(plan, size_limit=limit))
+    return sized, findings
 
 
-def attachments(plan: MailPlan, contents: list[bytes], *, first: bool) -> list[mail.Attachment]:
-    """IHE_XDM.ZIP and the PDF copies of `contents` (the documents' bytes in the plan's order)."""
+def attachments(
+    plan: MailPlan, contents: list[bytes], *, first: bool, rendered: Mapping[str, bytes] = NOTHING
+) -> list[mail.Attachment]:
+    """IHE_XDM.ZIP and the PDF copies of `contents` (the documents' bytes in the plan's order).
+
+    `rendered`: copies that were laid out, by the SHA-256 of their document.
+    """
     made = [
         mail.Attachment("application/zip", mail.ARCHIVE_NAME, xdm.build(plan, contents, first=first)),
     ]
     for planned, content in zip(plan.documents, contents, strict=True):
-        pdf = pdf_copy.extract(content, planned.pdf)
+        if planned.pdf is PdfCopy.RENDERED:
+            pdf = rendered.get(planned.sha256)
+        else:
+            pdf = pdf_copy.extract(content, planned.pdf)
         if pdf is not None:
             made.append(mail.Attachment("application/pdf", planned.pdf_name, pdf))
     return made
@@ -154,7 +169,9 @@ def _read_by_representatives(preparation: Preparation) -> bool:
 # --- documents -------------------------------------------------------------------------------------------
 
 
-def _draft(preparation: Preparation, settings: MssSettings, findings: Findings) -> _Draft | None:
+def _draft(
+    preparation: Preparation, settings: MssSettings, renders: bool, findings: Findings
+) -> _Draft | None:
     """Metadata and PDF copies of every document; None when something needed is missing (findings say
     what)."""
     transmission = preparation.transmission
@@ -165,7 +182,7 @@ def _draft(preparation: Preparation, settings: MssSettings, findings: Findings) 
     for number, document in enumerate(preparation.documents, 1):
         place = transmission.parts[document.part].place
         entry = _entry(document, transmission, place, findings)
-        copy, size = _pdf(document, place, findings)
+        copy, size = _pdf(document, place, renders, findings)
         sizes.append(size)
         name = wording.pdf_name(document, account)
         if name in names:
@@ -223,9 +240,19 @@ def _entry(
     return entry
 
 
-def _pdf(document: Document, place: Place, findings: Findings) -> tuple[PdfCopy, int]:
-    """Where the PDF copy is and its size. It is really read: a mail accepted now must be buildable later."""
+def _pdf(document: Document, place: Place, renders: bool, findings: Findings) -> tuple[PdfCopy, int]:
+    """Where the PDF copy is and its size. It is really read: a mail accepted now must be buildable later.
+
+    A copy that will be rendered counts for nothing: it is left out of a mail that it would make too large.
+    """
     copy = pdf_copy.where(document.header.body)
+    if copy is PdfCopy.NONE and renders and document.header.body.kind == "structured":
+        try:
+            narrative.page(document.content)
+        except narrative.NotRenderable:
+            pass
+        else:
+            return PdfCopy.RENDERED, 0
     if copy is PdfCopy.NONE:
         findings.add("MSS-PDF-ABSENT", replace(place, field=5))
         return copy, 0
@@ -306,7 +333,8 @@ def _emitter(settings: MssSettings, sender: Party | None, version: str) -> Emitt
     )
 
 
-def _smallest(*limits: int | None) -> int | None:
+def smallest(*limits: int | None) -> int | None:
+    """The smallest limit that is one."""
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else None
 

@@ -124,6 +124,15 @@ class MssSettings(SmtpTransport):
 
     directory: DirectorySettings = DirectorySettings()
     """Annuaire Santé: who sent a received mail, and to whom."""
+
+    render_pdf: Literal["never", "auto"] = "auto"
+    """PDF copy of a structured document that holds none: `auto` renders it when the extra `pdf` (WeasyPrint, with the
+    system's Pango and a font) is there; without a copy the mail goes all the same, with a warning."""
+    render_timeout: float = Field(default=20.0, gt=0, le=300)
+    """Seconds for one copy; it is made after the ACK."""
+    render_memory_mb: int = Field(default=1500, ge=300)
+    """Memory of the process that renders."""
+
     bodies_ps: Bodies = Bodies()
     bodies_patient: Bodies = Bodies()
     organisation: Organisation = Organisation()

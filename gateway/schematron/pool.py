@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import sys
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
@@ -33,9 +32,9 @@ from gateway.cda.package.reports import (
     applicable,
     unavailable,
 )
+from gateway.childprocess import environment, memory_mb
 from gateway.errors import ConfigurationFault
 from gateway.schematron.engine import available
-from gateway.schematron.worker import memory_mb
 
 log = logging.getLogger("gateway.schematron")
 
@@ -85,8 +84,6 @@ class Worker:
     @classmethod
     async def start(cls, package: Package, families: Sequence[Family]) -> Worker:
         """Start one and wait until it is ready. Raises `ConfigurationFault` with its reason."""
-        # settings may hold names of secrets; a worker needs none of them
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGUR_")}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -97,7 +94,7 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
+            env=environment(),
             limit=_LINE,
             start_new_session=True,
         )

@@ -13,11 +13,8 @@ is gone. No core file.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from dataclasses import asdict
@@ -26,19 +23,16 @@ from typing import IO, Any
 
 from gateway.cda.package.folder import Package
 from gateway.cda.package.reports import Family
+from gateway.childprocess import be_a_good_neighbour, memory_mb, own_the_wire
 from gateway.errors import ConfigurationFault
 from gateway.schematron.engine import Engine
-
-NICE = 10
-"""ACKs come first: a worker takes what they leave of the processors."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
     """Serve until the end of input."""
     folder, digest, families = argv
-    requests, answers = _own_the_wire()
-    _be_a_good_neighbour()
+    requests, answers = own_the_wire()
+    be_a_good_neighbour()
     try:
         package = Package.open(Path(folder))
         if package.digest != digest:
@@ -56,48 +50,13 @@ def main(argv: list[str]) -> int:
         signal.setitimer(signal.ITIMER_REAL, 2 * request["seconds"] + 1)
         reports = engine.run(xml.decode(), request["level"], [(r, e) for r, e in request["templates"]])
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(answers, {"families": [asdict(r) for r in reports], "memory_mb": _memory_mb()})
+        _say(answers, {"families": [asdict(r) for r in reports], "memory_mb": memory_mb(os.getpid())})
     return 0
 
 
 def _say(answers: IO[bytes], what: dict[str, Any]) -> None:
     answers.write(json.dumps(what, ensure_ascii=True).encode() + b"\n")
     answers.flush()
-
-
-def _own_the_wire() -> tuple[IO[bytes], IO[bytes]]:
-    """Standard input and output for us alone; what a library writes there or on standard error is dropped."""
-    requests, answers = os.dup(0), os.dup(1)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(nowhere, number)
-    return os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
-
-
-def _be_a_good_neighbour() -> None:
-    for sig in (signal.SIGINT, signal.SIGTERM):
-        # the gateway decides when we end, also when a terminal tells the whole group
-        signal.signal(sig, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICE)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        # short of memory, the kernel ends this process first
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _memory_mb() -> int:
-    return memory_mb(os.getpid())
-
-
-def memory_mb(pid: int) -> int:
-    """Resident memory of a process, in MB; 0 when it cannot be told."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ class World:
         white_list = self.directory / "listeblanchemssante.xml"
         white_list.write_text(WHITE_LIST, encoding="utf-8")
         connectors = there.tables()
-        connectors["mss"] = connectors["mss"] | {"white_list": str(white_list)}
+        # what is answered does not depend on the extra `pdf`
+        connectors["mss"] |= {"white_list": str(white_list), "render_pdf": "never"}
         return settings(conformance=conformance, connectors=connectors, **tables), None
 
     async def _production(self) -> tuple[Settings, None]:

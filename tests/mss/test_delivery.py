@@ -307,8 +307,8 @@ async def test_a_deletion_is_not_told_to_somebody_who_never_had_the_document(sta
 
 
 async def test_two_documents_of_an_oru_travel_in_one_archive(start: Start) -> None:
-    """Volet Transmission v2.1: ORU with N1 and N3; a PDF of each N1."""
-    operator, connector = await start()
+    """Volet Transmission v2.1: ORU with N1 and N3; a PDF of each N1 (of the N3 too where it is rendered)."""
+    operator, connector = await start({"render_pdf": "never"})
     n1, n3 = build.cda_n1(), build.cda_n3()
     prepared = preparation(transmission(message_type="ORU", event="R01"), n1, n3)
     assert (await deliver_one(connector, prepared)).outcome is OutcomeClass.SUCCESS
