@@ -1,0 +1,195 @@
+"""The catalogue: what each indicator is, the document types, the named choices (catalogue.yaml).
+
+Purpose: the published definitions as data, read once and checked. Pure, apart from reading the file.
+Guarantee: what is read is complete; codes, versions and zones are text as written.
+Fails: `ConfigurationFault` for a malformed catalogue, or an override of an option that does not exist or may not have
+that value; all faults are named.
+Source: spec/indicators.md §1, §3, §8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from gateway.errors import ConfigurationFault
+
+PATH = Path(__file__).with_name("catalogue.yaml")
+ALL = "ALL"
+"""Code of the row that counts each subject once, whatever the types."""
+OTHER = "AUTRE"
+"""Code of the row of all types that have none of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The named choices. What each means and why stands in catalogue.yaml."""
+
+    hospital_classes: tuple[str, ...]
+    consultation_classes: tuple[str, ...]
+    cutoff_days: int
+    consent_known: Literal["closure", "cutoff"]
+    deleted_documents: Literal["keep", "remove"]
+    con1_prefetch: Literal["count", "ignore"]
+    con2_prefetch: Literal["count", "ignore"]
+    con2_transactions: Literal["all", "reading"]
+    correspondents: Literal["stays", "directory"]
+    ali2_historical: Literal["include", "exclude"]
+    history_years: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentType:
+    """A type of document. `system` is an OID; `active_from` and `active_until` are months (`AAAA-MM`) or ""."""
+
+    code: str
+    system: str
+    title: str
+    active: bool
+    active_from: str
+    active_until: str
+    source: str
+
+    def active_in(self, month: str) -> bool:
+        """True when the type has rows of its own for that month."""
+        return (
+            self.active
+            and (not self.active_from or self.active_from <= month)
+            and (not self.active_until or month <= self.active_until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One indicator as the catalogue defines it, in French."""
+
+    id: str
+    title: str
+    numerator: str
+    denominator: str
+    unit: Literal["rate", "count"]
+    types: str
+    """`segur`, `matrix` or ""."""
+    breakdowns: tuple[str, ...]
+    month: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that says how figures are made."""
+
+    version: str
+    rule_version: str
+    options: Options
+    option_texts: Mapping[str, str]
+    time_zones: Mapping[str, str]
+    stay_kinds: Mapping[str, str]
+    types: tuple[DocumentType, ...]
+    matrix: frozenset[str]
+    systems: Mapping[str, str]
+    """Code → OID of its system, for types and matrix."""
+    reasons: Mapping[str, str]
+    indicators: Mapping[str, Indicator]
+
+    def rows(self, month: str) -> tuple[str, ...]:
+        """Codes of the types that have rows of their own in that month."""
+        return tuple(t.code for t in self.types if t.active_in(month))
+
+    def title_of_type(self, code: str) -> str:
+        """The title of a type, or its code."""
+        if code == ALL:
+            return "Tous types"
+        if code == OTHER:
+            return "Autres types"
+        return next((t.title for t in self.types if t.code == code), code)
+
+
+def load(path: Path = PATH, overrides: Mapping[str, Any] | None = None) -> Catalogue:
+    """Read a catalogue; `overrides` replaces values of options. Raises `ConfigurationFault`."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as e:
+        raise ConfigurationFault(f"{path.name}: {type(e).__name__}") from e
+    try:
+        return _build(data, overrides or {})
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise ConfigurationFault(f"{path.name}: malformed ({type(e).__name__} {e})") from e
+
+
+@cache
+def default() -> Catalogue:
+    """The catalogue of the package."""
+    return load()
+
+
+def _build(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> Catalogue:
+    systems = data["systems"]
+    types = tuple(
+        DocumentType(
+            str(row["code"]),
+            systems[row["system"]],
+            row["title"],
+            row["active"],
+            str(row.get("from", "")),
+            str(row.get("until", "")),
+            row["source"],
+        )
+        for row in data["types"]
+    )
+    matrix = {code: systems[name] for name in systems for code in str(data["matrix"].get(name, "")).split()}
+    return Catalogue(
+        version=str(data["version"]),
+        rule_version=str(data["rule_version"]),
+        options=_options(data["options"], overrides),
+        option_texts={name: row["text"] for name, row in data["options"].items()},
+        time_zones={str(k): v for k, v in data["time_zones"].items()},
+        stay_kinds={str(k): v for k, v in data["stay_kinds"].items()},
+        types=types,
+        matrix=frozenset(matrix),
+        systems=matrix | {t.code: t.system for t in types},
+        reasons=data["reasons"],
+        indicators={id_: _indicator(id_, row) for id_, row in data["indicators"].items()},
+    )
+
+
+def _options(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> Options:
+    known = {f.name for f in fields(Options)}
+    wrong = [f"no such option, {name}" for name in overrides if name not in known]
+    if known != set(table):
+        raise ValueError(f"options: {', '.join(sorted(known ^ set(table)))}")
+    values: dict[str, Any] = {}
+    for name, row in table.items():
+        value = overrides.get(name, row["value"])
+        chosen = value if isinstance(value, list | tuple) else [value]
+        if ("among" in row and not {*map(str, chosen)} <= {*row["among"]}) or isinstance(
+            row["value"], list
+        ) != isinstance(value, list | tuple):
+            wrong.append(f"option {name}: among {', '.join(row['among'])}")
+        elif "at_least" in row and (type(value) is not int or value < row["at_least"]):
+            wrong.append(f"option {name}: a number, at least {row['at_least']}")
+        values[name] = tuple(value) if isinstance(value, list | tuple) else value
+    if wrong:
+        raise ConfigurationFault(f"indicators: {'; '.join(wrong)}")
+    return Options(**values)
+
+
+def _indicator(id_: str, row: Mapping[str, Any]) -> Indicator:
+    if row["unit"] not in ("rate", "count") or (row["unit"] == "rate") != ("denominator" in row):
+        raise ValueError(f"{id_}: a rate has a denominator, a count has none")
+    return Indicator(
+        id=id_,
+        title=row["title"],
+        numerator=row["numerator"],
+        denominator=row.get("denominator", ""),
+        unit=row["unit"],
+        types=row.get("types", ""),
+        breakdowns=tuple(row["breakdowns"]),
+        month=row["month"],
+        source=row["source"],
+    )

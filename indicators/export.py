@@ -1,0 +1,141 @@
+"""Exports: the published rows as CSV, as JSON, and as a table for the command line.
+
+Purpose: `Result` → text. Pure.
+Guarantee: CSV and JSON hold the same fields in the same order; null is an empty cell in CSV; decimals have a point.
+Fails: never.
+Source: spec/indicators.md §6.6, §8. The format is published: docs/indicators.md, docs/schemas/indicators.schema.json.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from indicators.catalogue import ALL, Catalogue, default
+from indicators.engine import Quality, Result, Row
+
+COLUMNS = tuple(f.name for f in fields(Row))
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """UTF-8 text, `;`, a header, one line for each figure. `details` is a JSON object."""
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=";", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(getattr(row, name)) for name in COLUMNS])
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    # a code that a spreadsheet would take for a formula is shown as text
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """The JSON document of a month."""
+    return {
+        "month": result.month,
+        "catalogue_version": result.catalogue_version,
+        "rows": [asdict(row) for row in result.rows],
+        "quality": [asdict(quality) for quality in result.quality],
+    }
+
+
+def to_json(result: Result) -> str:
+    """The same as text."""
+    return json.dumps(to_dict(result), ensure_ascii=False, indent=1)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of `to_json`."""
+    rows = TypeAdapter(list[Row]).json_schema()
+    quality = TypeAdapter(list[Quality]).json_schema()
+    definitions: dict[str, dict[str, Any]] = {**rows["$defs"], **quality["$defs"]}
+    for definition in definitions.values():
+        definition["additionalProperties"] = False
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "DSR indicators of a month",
+        "type": "object",
+        "properties": {
+            "month": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"},
+            "catalogue_version": {"type": "string"},
+            "rows": {"type": "array", "items": {"$ref": "#/$defs/Row"}},
+            "quality": {"type": "array", "items": {"$ref": "#/$defs/Quality"}},
+        },
+        "required": ["month", "catalogue_version", "rows", "quality"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def to_table(result: Result, catalogue: Catalogue | None = None) -> str:
+    """For people, in French: one block for each establishment and indicator; lines of zero counts are left out."""
+    catalogue = catalogue or default()
+    lines: list[str] = []
+    shown = ("", "")
+    for row in result.rows:
+        if row.denominator is None and not row.numerator and not row.reason and row.document_code != ALL:
+            continue
+        if row.result and not row.numerator:
+            continue
+        if row.finess != shown[0]:
+            lines += ["", f"Établissement {row.finess} — {result.month} (arrêté au {row.cutoff})"]
+        if (row.finess, row.indicator) != shown:
+            lines += ["", f"{row.indicator}  {catalogue.indicators[row.indicator].title}"]
+        shown = (row.finess, row.indicator)
+        lines.append(f"    {_label(row, catalogue):<58} {_figure(row, catalogue)}")
+    for quality in result.quality:
+        lines += _warnings(quality)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _label(row: Row, catalogue: Catalogue) -> str:
+    parts = [] if row.period == "" or len(row.period) == 7 else [row.period]
+    if row.channel:
+        parts.append(row.channel)
+    if row.document_code:
+        parts.append(catalogue.title_of_type(row.document_code))
+    parts += [text for text in (row.profession, row.stay_kind, row.result) if text]
+    return ", ".join("ensemble" if part == ALL else part for part in parts) or "ensemble"
+
+
+def _figure(row: Row, catalogue: Catalogue) -> str:
+    if row.rate is not None:
+        percent = f"{row.rate * 100:.2f}".replace(".", ",")
+        return f"{row.numerator} / {row.denominator}  {percent} %"
+    if row.reason:
+        numbers = "" if row.denominator is None else f"{row.numerator} / {row.denominator}  "
+        return f"{numbers}— {catalogue.reasons[row.reason]}"
+    return str(row.numerator)
+
+
+def _warnings(quality: Quality) -> list[str]:
+    lines = []
+    if quality.unknown_establishment:
+        lines.append("Des faits ne sont rattachés à aucun établissement (FINESS inconnu).")
+    if quality.unknown_types:
+        lines.append(f"Types sans ligne propre : {', '.join(quality.unknown_types)}.")
+    if quality.attempts_without_stay:
+        lines.append(f"Envois dont le séjour n'est pas connu : {quality.attempts_without_stay}.")
+    if quality.late_successes:
+        lines.append(f"Envois réussis après l'arrêté : {quality.late_successes}.")
+    if quality.closed_without_admission:
+        lines.append(f"Séjours clôturés sans admission connue : {quality.closed_without_admission}.")
+    if quality.closed_without_class:
+        lines.append(f"Séjours clôturés sans classe connue : {quality.closed_without_class}.")
+    return ["", f"À vérifier pour {quality.finess} :", *(f"  - {line}" for line in lines)] if lines else []
