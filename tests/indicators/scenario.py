@@ -1,7 +1,7 @@
 """Scenarios: hand-computed cases in YAML, read into facts, and their expected rows compared cell by cell.
 
-A file (`scenarios/*.yaml`) has a `theme` and `cases`. In a case, times are local (`2025-02-10 15:00`, Europe/Paris unless
-`zone` says another), types have short names (LDL, CRO, ORD, BIO, IMG), everything is text. A `stays` line is an
+A file (`scenarios/*.yaml`) has a `theme` and `cases`. In a case, times are local (`2025-02-10 15:00`, Europe/Paris
+unless `zone` says another), types have short names (LDL, CRO, ORD, BIO, IMG), everything is text. A `stays` line is an
 admission (A01) and, with `out`, a discharge (A03); `movements` are single messages. README.md there tells it all.
 
 `python -m tests.indicators.scenario FILE CASE` prints the facts of a case as JSON lines.
@@ -30,7 +30,6 @@ FOLDER = Path(__file__).with_name("scenarios")
 FINESS = "750000001"
 LOINC = "2.16.840.1.113883.6.1"
 TYPES = {"LDL": "11490-0", "CRO": "34874-8", "ORD": "57833-6", "BIO": "11502-2", "IMG": "18748-4"}
-OUTCOMES = {"success": "success", "failure": "failure", "pending": "pending", "deleted": "deleted"}
 SECTIONS = frozenset(
     [
         "stays",
