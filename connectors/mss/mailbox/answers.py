@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from imapclient.exceptions import ProtocolError
 from imapclient.response_parser import parse_fetch_response
 
 from connectors.mss.mailbox.model import MailboxFault, Reason
@@ -90,15 +89,8 @@ def fetched(answer: Answer) -> Facts | None:
     records = [head if isinstance(answer[0], bytes) else (head, answer[0][1]), *answer[1:]]
     try:
         read = parse_fetch_response(records, normalise_times=False, uid_is_key=False)
-    except (
-        ProtocolError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        OverflowError,
-        RecursionError,
-    ):
+    except Exception:
+        # whatever the parser makes of a server's nonsense; its text may quote the mail
         raise MailboxFault(Reason.PROTOCOL) from None
     if len(read) != 1:
         raise MailboxFault(Reason.PROTOCOL)

@@ -89,7 +89,10 @@ class Session:
             answers, _ = await self.command(b"SELECT", _folder(self._settings.folder))
         except No as e:
             absent = e.code in _ABSENT | {"NOPERM", "CANNOT"}
-            raise MailboxFault(Reason.FOLDER if absent else Reason.BUSY) from None
+            # Dovecot says no code
+            if absent or (not e.code and not await self._listed(self._settings.folder)):
+                raise MailboxFault(Reason.FOLDER) from None
+            raise MailboxFault(Reason.BUSY) from None
         codes = {
             s.code: s.argument for a in answers if (s := status(first_line(a))) is not None and s.word == "OK"
         }
@@ -344,6 +347,13 @@ class Session:
     async def has(self, uid: int) -> bool:
         """The mail is in the folder."""
         return uid in await self.search(f"UID {uid}")
+
+    async def _listed(self, folder: str) -> bool:
+        try:
+            answers, _ = await self.command(b"LIST", b'""', _folder(folder))
+        except No:
+            return True
+        return any(first_line(a)[:5].upper() == b"LIST " for a in answers)
 
     async def _move(self, uid: int, folder: str) -> None:
         await self.command(b"UID MOVE", _set((uid,)), _folder(folder))

@@ -14,8 +14,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from connectors.mss.mailbox.model import Where
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from connectors.smtp.settings import LOOPBACK, from_base
 
 
 class ImapTimeouts(BaseModel):
@@ -44,10 +43,14 @@ class ImapSettings(BaseModel):
     tls: Literal["none", "starttls", "implicit"] = "starttls"
     """`none` on loopback only."""
     ca_bundle: Path | None = None
-    """PEM of the only authorities trusted (IGC-Santé); none: the system's. Read again at each connection, as the
-    client's certificate and key."""
+    """PEM of the only authorities trusted (IGC-Santé); none: the system's. Read again at each connection, as our
+    certificate and key: changed ones need no restart."""
     client_cert: Path | None = None
+    """Certificate of the applicative mailbox: PEM (leaf, then its chain), or PKCS#12 that holds the key too."""
     client_key: Path | None = None
+    """PEM; left out when `client_cert` is a PKCS#12."""
+    client_key_password_file: Path | None = None
+    """Pass phrase of the key or of the PKCS#12."""
     auth: Literal["login", "plain", "external", "xoauth2"] = "login"
     """`login` is the LOGIN command; the others are SASL mechanisms. `external` needs the client's certificate."""
     user: str = ""
@@ -79,11 +82,10 @@ class ImapSettings(BaseModel):
     retry_configuration: float = Field(default=300.0, gt=0)
     """Seconds before a new try when a person must act: an account must not be locked by our tries."""
 
-    @field_validator("ca_bundle", "client_cert", "client_key", "secret_file")
+    @field_validator("ca_bundle", "client_cert", "client_key", "client_key_password_file", "secret_file")
     @classmethod
     def _absolute(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        base = (info.context or {}).get("base_dir")
-        return path if path is None or base is None else Path(base) / path
+        return from_base(path, info)
 
     @field_validator("user", "folder", "processed", "error", "other")
     @classmethod
@@ -95,8 +97,10 @@ class ImapSettings(BaseModel):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         problems = []
-        if (self.client_cert is None) != (self.client_key is None):
-            problems.append("client_cert and client_key go together")
+        if self.client_key is not None and self.client_cert is None:
+            problems.append("client_key needs client_cert")
+        if self.client_key_password_file is not None and self.client_cert is None:
+            problems.append("client_key_password_file needs client_cert")
         if self.client_cert is not None and self.tls == "none":
             problems.append("client_cert needs tls")
         if self.tls == "none" and self.host not in LOOPBACK:

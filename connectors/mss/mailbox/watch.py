@@ -166,7 +166,9 @@ class Watch:
             self._idle = await self._session.idle(seconds)
             return
         try:
-            await asyncio.wait_for(self._memory.woken.wait(), seconds)
+            # not wait_for: in Python 3.11 it may swallow a cancellation that comes with the event
+            async with asyncio.timeout(seconds):
+                await self._memory.woken.wait()
         except TimeoutError:
             await self._session.look()
 

@@ -2,7 +2,7 @@
 
 Purpose: `Wire.open`, then `send` a line and `read` answers, literals included.
 Guarantee: a line and a literal are bounded before they are read; a literal is held once; what was said in clear before
-TLS is thrown away; the server's certificate bears the name that was asked for. Nothing is logged.
+TLS is thrown away; the server's certificate bears the name that was asked for. Nothing that was said is logged.
 Fails: `MailboxFault` for anything of the network and of the server; `TimeoutError` is the caller's (`asyncio.timeout`).
 Source: RFC 3501 §2.2, §4.3 (literals), §6.2.1 (STARTTLS), 8314 (implicit TLS).
 """
@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import re
 import ssl
+from datetime import UTC, datetime
 
+from connectors.keys.files import check_identity, read_identity, read_password, use_identity
 from connectors.mss.mailbox.model import LiteralTooLong, MailboxFault, Reason
 from connectors.mss.mailbox.settings import ImapSettings
+
+log = logging.getLogger("gateway.mailbox")
 
 Answer = list[bytes | tuple[bytes, bytes]]
 """One response as `imaplib` gives it: lines without CRLF; one that announces a literal goes with it as a pair."""
@@ -138,20 +143,38 @@ class Wire:
 
 
 async def tls_context(settings: ImapSettings) -> ssl.SSLContext:
-    """TLS >= 1.2, host name checked, with the trusted authorities and our certificate as they are now on disk."""
-    try:
-        return await asyncio.to_thread(_context, settings)
-    except (OSError, ValueError):
-        raise MailboxFault(Reason.FILES) from None
+    """TLS >= 1.2, host name checked, with the trusted authorities and our certificate as they are now on disk.
 
-
-def _context(settings: ImapSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(settings.ca_bundle) if settings.ca_bundle else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.client_cert is not None and settings.client_key is not None:
-        # an encrypted key must fail here, not ask a terminal for its pass phrase
-        context.load_cert_chain(settings.client_cert, settings.client_key, password=lambda: "")
+    Raises `MailboxFault(FILES)`; what is wrong is logged, by setting name.
+    """
+    problems: list[str] = []
+    context = await asyncio.to_thread(_context, settings, problems)
+    if context is None:
+        log.error("mailbox %s: %s", settings.name, "; ".join(problems))
+        raise MailboxFault(Reason.FILES)
     return context
+
+
+def _context(settings: ImapSettings, problems: list[str]) -> ssl.SSLContext | None:
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_bundle) if settings.ca_bundle else None)
+    except (OSError, ssl.SSLError) as e:
+        problems.append(f"ca_bundle cannot be read ({type(e).__name__})")
+        return None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.client_cert is None:
+        return context
+    names = ("client_cert", "client_key")
+    password = read_password("client_key_password_file", settings.client_key_password_file, problems)
+    identity = read_identity(names, settings.client_cert, settings.client_key, password, problems)
+    check_identity("client_cert", identity, datetime.now(UTC), problems)
+    chain, key = identity
+    if not problems and key is not None:
+        try:
+            use_identity(context, chain, key)
+        except (OSError, ssl.SSLError, ValueError) as e:
+            problems.append(f"client_cert cannot be used for TLS ({type(e).__name__})")
+    return None if problems else context
 
 
 def of_fault(fault: BaseException, otherwise: Reason = Reason.CUT) -> MailboxFault:

@@ -16,6 +16,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from imapclient import imap_utf7
 
 from connectors.mss.mailbox import Fetched, ImapSettings, MailboxClient, Settled, TooLarge, Where
@@ -285,6 +289,7 @@ async def test_busy_for_a_while(tmp_path: Path) -> None:
         ("starttls", {"tls": "none", "host": "127.0.0.1"}, "configuration:mechanism"),
         ("implicit", {"secret_file": "/absent"}, "configuration:files"),
         ("implicit", {"ca_bundle": "/absent"}, "configuration:files"),
+        ("starttls", {"client_cert": "/absent", "client_key": "/absent"}, "configuration:files"),
         ("implicit", {"folder": "Absent"}, "configuration:folder"),
         ("implicit", {"auth": "xoauth2"}, "configuration:mechanism"),
     ],
@@ -301,6 +306,28 @@ async def test_what_a_person_must_repair(
     ):
         await until(lambda: kept.told)
     assert kept.told == [told]
+
+
+async def test_a_pkcs12(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The certificate as IGC-Santé gives it; a wrong pass phrase is told, and used once it is right."""
+    kept, phrase = Kept(), tmp_path / "phrase"
+    async with running(tmp_path, tls="implicit", client_certificate=True) as operator:
+        pki = make_pki(tmp_path / "pki")
+        key = serialization.load_pem_private_key(pki.client.key.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+        leaf = x509.load_pem_x509_certificate(pki.client.cert.read_bytes())
+        encryption = serialization.BestAvailableEncryption(b"ouvre-toi")
+        (tmp_path / "c.p12").write_bytes(
+            pkcs12.serialize_key_and_certificates(b"c", key, leaf, None, encryption)
+        )
+        phrase.write_text("faux")
+        await send(operator)
+        files = {"client_cert": tmp_path / "c.p12", "client_key": None, "client_key_password_file": phrase}
+        async with watching(settings(operator, auth="external", **files), kept):
+            await until(lambda: kept.told == ["configuration:files"])
+            phrase.write_text("ouvre-toi\n")
+            await until(lambda: kept.mails)
+    assert "client_cert cannot be read as PKCS#12" in caplog.text and "faux" not in caplog.text
 
 
 def _refuse_without_certificate(listener: socket.socket, context: ssl.SSLContext) -> None:

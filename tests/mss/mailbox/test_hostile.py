@@ -253,7 +253,8 @@ async def test_a_mail_that_is_always_refused(tmp_path: Path, caplog: pytest.LogC
         ("LOGIN.*", b"* BYE trop de connexions\r\n", "disconnected:bye"),
         ("SELECT.*", b"%t NO [NONEXISTENT] non\r\n", "configuration:folder"),
         ("SELECT.*", b"%t NO [NOPERM] non\r\n", "configuration:folder"),
-        ("SELECT.*", b"%t NO plus tard\r\n", "disconnected:busy"),
+        ("SELECT.*", b"%t NO absent\r\n", "configuration:folder"),
+        ("SELECT.*", b"%t NO [UNAVAILABLE] plus tard\r\n", "disconnected:busy"),
         ("SELECT.*", b"%t OK sans UIDVALIDITY\r\n", "disconnected:protocol"),
         ("SELECT.*", b"autre OK fait\r\n", "disconnected:protocol"),
         ("SELECT.*", b"* LIST ({99999999999}\r\n", "disconnected:protocol"),
@@ -268,6 +269,15 @@ async def test_refusals_before_the_folder_is_open(
     async with served(script, tmp_path) as (made, kept), watching(made, kept):
         await until(lambda: script.connections > 2)
         assert kept.told == [told]
+
+
+async def test_a_folder_that_is_refused_without_a_code(tmp_path: Path) -> None:
+    """Dovecot says none: a folder that LIST shows is busy, another one is absent (tested above)."""
+    script = Script()
+    script.answers += [("SELECT.*", b"%t NO x\r\n"), ("LIST.*", b'* LIST () "/" INBOX\r\n%t OK x\r\n')]
+    async with served(script, tmp_path) as (made, kept), watching(made, kept):
+        await until(lambda: kept.told)
+        assert kept.told == ["disconnected:busy"]
 
 
 @pytest.mark.parametrize(
