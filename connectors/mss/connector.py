@@ -22,6 +22,10 @@ from connectors.mailbox_port import Conclusion, Folder, Keeper, KeptMail, Ledger
 from connectors.mss import mail, narrative, preparing
 from connectors.mss.answer import AnswerPlan, any_plan
 from connectors.mss.box import Box
+from connectors.mss.directory.client import Directory
+from connectors.mss.directory.client import create as create_directory
+from connectors.mss.directory.enriching import enrich
+from connectors.mss.inbound.mdm import Parties
 from connectors.mss.pdf_copy import NoPdf
 from connectors.mss.plan import MailPlan, PdfCopy, to_json
 from connectors.mss.preparing import Limits, smallest
@@ -79,6 +83,7 @@ class MssConnector:
         self._receiving: Receiving | None = None
         self._boxes = {box.name: Box(box) for box in settings.mailboxes}
         self._renderer = Renderer(settings.render_timeout, settings.render_memory_mb)
+        self._directory: Directory | None = None
 
     def use(self, book: RuleBook) -> None:
         """Receive the complete rule book."""
@@ -89,6 +94,7 @@ class MssConnector:
             told_at_acceptance=self.settings.told_at_acceptance,
             sender_name=self.settings.from_name,
             product=self.settings.software.name,
+            enrich=self._enrich,
         )
 
     def wants(self, transmission: Transmission) -> bool:
@@ -107,9 +113,14 @@ class MssConnector:
             await self._white_list.start()
         except ConfigurationFault as e:
             problems.append(str(e))
+        try:
+            self._directory = create_directory(self.settings.directory)
+        except ConfigurationFault as e:
+            problems.append(str(e))
         if problems:
             await pool.close()
             await self._white_list.stop()
+            await self._close_directory()
             raise ConfigurationFault("connectors.mss: " + "; ".join(problems))
         self._pool = pool
         if self.settings.render_pdf == "auto":
@@ -119,9 +130,18 @@ class MssConnector:
         """End the idle sessions, stop watching the files."""
         await self._white_list.stop()
         await self._renderer.stop()
+        await self._close_directory()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+
+    async def _close_directory(self) -> None:
+        if self._directory is not None:
+            await self._directory.close()
+            self._directory = None
+
+    async def _enrich(self, parties: Parties) -> Parties:
+        return await enrich(parties, self._directory)
 
     def certificates(self) -> Mapping[str, datetime]:
         """`connectors.port.WithCertificates`."""
