@@ -38,6 +38,7 @@ class Cache:
         self._clock = clock
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._warned = False
 
     def get(self, question: str) -> tuple[dict[str, Any], float] | None:
         """(what `put` kept, its age in seconds)."""
@@ -89,10 +90,13 @@ class Cache:
     # --- the file (the lock is held) ---------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        """The database; raises `sqlite3.Error` only for a file that was good when it was opened."""
+        """The database; raises `sqlite3.Error` for a file that cannot be used now."""
         if self._database is None and self._path is not None:
             try:
                 self._database = _connected(self._path)
+            except sqlite3.OperationalError:
+                # locked, or the disk is full: another time
+                raise
             except (sqlite3.Error, OSError) as e:
                 self._database = self._anew(self._path, e)
         if self._database is None:
@@ -102,7 +106,7 @@ class Cache:
     def _anew(self, path: Path, error: Exception) -> sqlite3.Connection | None:
         """A new file in place of one that cannot be opened as a database; None, and memory, when it cannot be."""
         try:
-            if isinstance(error, sqlite3.OperationalError | OSError):
+            if isinstance(error, OSError):
                 raise error
             _erase(path)
             made = _connected(path)
@@ -117,7 +121,9 @@ class Cache:
         """Begin anew at the next call; a file is erased only when it is no database any more (not when it is locked,
         or the disk full)."""
         self._close()
-        log.warning("directory cache: a read or a write failed (%s)", type(error).__name__)
+        if not self._warned:
+            log.warning("directory cache: a read or a write failed (%s)", type(error).__name__)
+        self._warned = True
         if self._path is not None and not isinstance(error, sqlite3.OperationalError):
             with contextlib.suppress(OSError):
                 _erase(self._path)
