@@ -3,14 +3,19 @@
 Purpose: an application with reset, down and up, that a web page of the user's browser cannot reach.
 Guarantee: Host must be loopback; a request that a browser makes for a page (Origin, Sec-Fetch-Site) is refused, for a
 form of any site may post without a body.
-Fails: 403 for a web page, 400 for another Host, 415 or 422 for a body that is no JSON object.
+Fails: 403 for a web page, 400 for another Host, 415 or 422 for a body that is no JSON object; `OSError` at the start
+when the port is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -67,3 +72,49 @@ async def json_table(request: Request) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise HTTPException(422, "a JSON object expected")
     return body
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ControlServer:
+    """A control's listener on loopback. Port 0: any free one."""
+
+    def __init__(self, app: FastAPI, port: int) -> None:
+        self.port = port
+        self._app = app
+        self._running: tuple[_Server, asyncio.Task[None]] | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((LOOPBACK, self.port))
+        except OSError:
+            listening.close()
+            raise
+        listening.listen()
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Server(config)
+        self._running = server, asyncio.create_task(server.serve(sockets=[listening]), name="control")
+
+    async def stop(self) -> None:
+        """Close the socket."""
+        running, self._running = self._running, None
+        if running is not None:
+            running[0].should_exit = True
+            await running[1]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors.dpi import simulator as dpi_simulator
-from connectors.dpi.simulator.server import DpiSimulator, Received
+from connectors.dpi.simulator.received import Received
+from connectors.dpi.simulator.server import DpiSimulator
 from connectors.mss import simulator as mss_simulator
 from gateway.app import Gateway
 from gateway.hl7.acknowledgement import Acknowledgement, read

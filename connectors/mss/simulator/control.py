@@ -8,20 +8,15 @@ Fails: 422 with a message for what cannot be read; `OSError` at the start when t
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from connectors.mss.simulator.events import Event
 from connectors.mss.simulator.faults import Fault, read_fault, read_reader
 from connectors.mss.simulator.readers import Reader
-from connectors.simulator_control import LOOPBACK, control, json_table
+from connectors.simulator_control import ControlServer, control, json_table
 from gateway.errors import ConfigurationFault
 
 
@@ -109,47 +104,8 @@ def application(simulator: Controlled) -> FastAPI:
     return app
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its host."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Control:
+class Control(ControlServer):
     """The control's listener. Port 0: any free one."""
 
     def __init__(self, simulator: Controlled, port: int) -> None:
-        self.port = port
-        self._app = application(simulator)
-        self._running: tuple[_Server, asyncio.Task[None]] | None = None
-
-    async def start(self) -> None:
-        """Listen."""
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((LOOPBACK, self.port))
-        except OSError:
-            listening.close()
-            raise
-        listening.listen()
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            self._app,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = _Server(config)
-        self._running = server, asyncio.create_task(server.serve(sockets=[listening]), name="mss-control")
-
-    async def stop(self) -> None:
-        """Close the socket."""
-        running, self._running = self._running, None
-        if running is not None:
-            running[0].should_exit = True
-            await running[1]
+        super().__init__(application(simulator), port)
