@@ -249,6 +249,23 @@ class IncidentReport:
 class WithIncidents(Protocol):
     """The connector that brings errors to the mailbox of the persons in charge."""
 
+    def error_mailboxes(self) -> Sequence[str]:
+        """Every address that it may write to: none may be a mailbox that the gateway reads (a loop)."""
+        ...
+
+    def mailboxes_of(self, incident: IncidentReport) -> Sequence[str]:
+        """The addresses that must hear of this error; never empty."""
+        ...
+
     def plan_reports(self, incidents: Sequence[IncidentReport], now: datetime) -> Sequence[PlannedDelivery]:
         """The mails that tell `incidents` (all of one family: one mail for each mailbox concerned)."""
+        ...
+
+
+@runtime_checkable
+class WithOwnAddresses(Protocol):
+    """A connector whose mailboxes the gateway itself reads."""
+
+    def own_addresses(self) -> Sequence[str]:
+        """Addresses of its applicative mailboxes."""
         ...

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from gateway.cda.document import Document
 from gateway.errors import Finding
@@ -161,6 +161,17 @@ class StoredContent(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """What an error is about: the message of a DPI, or a received mail. `complete`: False for the headers alone of a
+    mail that was too large to be fetched."""
+
+    incident: int
+    kind: Literal["message", "mail"]
+    complete: bool
+    content: StoredContent
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryJob:
     """One attempt to make. `attempt` counts from 1. `documents` are in the order of `document_uids`."""
 
@@ -187,7 +198,9 @@ class DeliveryJob:
     uncertain_for: float = 0.0
     """Seconds since the last try whose outcome is unknown."""
     content: StoredContent | None = None
-    """Bytes that the plan speaks of, when it speaks of any: the message for a DPI, the original of a report."""
+    """Bytes that the plan speaks of, when it speaks of any: the message for a DPI, say."""
+    originals: tuple[Original, ...] = ()
+    """Of a report about errors: their originals, in the order of the incidents."""
 
 
 # --- the connector ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from connectors.dmp.settings import DmpSettings
 from connectors.dpi.settings import DpiSettings
+from connectors.errors.settings import ErrorsSettings
 from connectors.mss.settings import MssSettings
 from gateway.hl7.profile import routing
 from gateway.hl7.profile.fields import Row, profile
@@ -114,7 +115,12 @@ def text() -> str:
     """The whole page."""
     parts = [HEAD]
     table("", Settings, parts)
-    for name, model in (("dmp", DmpSettings), ("mss", MssSettings), ("dpi", DpiSettings)):
+    for name, model in (
+        ("dmp", DmpSettings),
+        ("mss", MssSettings),
+        ("dpi", DpiSettings),
+        ("errors", ErrorsSettings),
+    ):
         table(f"connectors.{name}", model, parts)
     return "\n".join(parts) + "\n"
 

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import uvicorn
 
+from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
@@ -29,10 +30,12 @@ from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.inbox.mailroom import Mailroom
+from gateway.exchange.incidents import ERRORS, INCIDENTS
 from gateway.exchange.intake import Intake
 from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.reception import remove_pending
+from gateway.exchange.reporter import ErrorReporter
 from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
@@ -41,7 +44,7 @@ from gateway.journal import queue, records
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
-from gateway.plugins import find_connectors, make_rulebook
+from gateway.plugins import error_loops, find_connectors, make_rulebook
 from gateway.rules import Preset, RuleBook
 from gateway.settings import Settings
 from gateway.validation.validator import Validator
@@ -73,6 +76,7 @@ class Gateway:
         self.engine: EmbeddedEngine
         self.intake: Intake
         self.mailroom: Mailroom
+        self.reporter: ErrorReporter
         self.overloads: Overloads
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
@@ -113,6 +117,13 @@ class Gateway:
             reasons["listener"] = "Le port MLLP n’écoute pas."
         reasons |= self.layers.reasons()
         return reasons
+
+    async def warnings(self) -> dict[str, str]:
+        """What a person must act on although messages are accepted: name → French sentence."""
+        try:
+            return await self.reporter.trouble()
+        except JournalUnavailable:
+            return {}  # `readiness` says it
 
     def work(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         """A place in the memory for documents being checked, for what does not come through the listener."""
@@ -163,6 +174,8 @@ class Gateway:
         self.connectors = (
             find_connectors(settings, self.base_dir) if self._given is None else dict(self._given)
         )
+        if loops := error_loops(self.connectors):
+            raise ConfigurationFault("; ".join(loops))
         book = make_rulebook(settings, self.connectors)
         self.layers = await stops.enter_async_context(open_layers(settings, self.base_dir, book))
         self.journal = await Journal.open(
@@ -231,8 +244,21 @@ class Gateway:
             clock,
             self.overloads.backlog,
         )
+        errors = self.connectors.get(ERRORS)
+        self.reporter = ErrorReporter(
+            self.journal,
+            errors if isinstance(errors, WithIncidents) else None,
+            settings.errors,
+            settings.engine.retry.lifetime,
+            self.telemetry,
+            self.runner.circuits.get(ERRORS),
+            self._wake,
+            clock,
+        )
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
+        await self.reporter.start()
+        stops.push_async_callback(self.reporter.stop)
         await self.mailroom.start()
         stops.push_async_callback(self.mailroom.stop)
         self.validators = self._make_validators(book)
@@ -288,11 +314,13 @@ class Gateway:
         )
 
     def _wake(self, destinations: Iterable[str]) -> None:
-        """There is work for these: deliveries of a destination, received mails (`MAILROOM`)."""
+        """There is work for these: deliveries of a destination, received mails (`MAILROOM`), `INCIDENTS`."""
         words = set(destinations)
         self.engine.wake(words)
         if MAILROOM in words:
             self.mailroom.wake()
+        if INCIDENTS in words or ERRORS in words:
+            self.reporter.wake()
 
 
 class _Server(uvicorn.Server):

@@ -20,7 +20,7 @@ from gateway import __version__
 from gateway.errors import ConfigurationFault
 from gateway.layers import problems_of
 from gateway.listener import server_context
-from gateway.plugins import CONNECTOR_GROUP, make_rulebook
+from gateway.plugins import CONNECTOR_GROUP, error_loops, make_rulebook
 from gateway.rules import load_rulebook
 from gateway.settings import ListenerTls, Settings, load_settings
 
@@ -45,6 +45,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         wrong.extend(_lines(e))
         settings = _readable(table)
     connectors = _connectors(table.get("connectors", {}), base, wrong)
+    wrong.extend(error_loops(connectors))
     try:
         book = make_rulebook(settings, connectors)
     except ConfigurationFault as e:
@@ -67,6 +68,8 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     ]
     if "dpi" not in connectors and "dpi" not in table.get("connectors", {}):
         warnings.append("no [connectors.dpi]: no ZAM will go back to the DPI")
+    if "errors" not in connectors and "errors" not in table.get("connectors", {}):
+        warnings.append("no [connectors.errors]: what fails is told to nobody by mail")
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
 

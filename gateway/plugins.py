@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from connectors.mailbox_port import WithIncidents, WithOwnAddresses
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
@@ -43,6 +44,22 @@ def find_connectors(settings: Settings, base_dir: Path) -> dict[str, Connector]:
     if wrong:
         raise ConfigurationFault("; ".join(wrong))
     return found
+
+
+def error_loops(connectors: Mapping[str, Connector]) -> list[str]:
+    """Error mailboxes that the gateway itself reads: an error told there would come back as mail to treat."""
+    own = {
+        address.lower()
+        for connector in connectors.values()
+        if isinstance(connector, WithOwnAddresses)
+        for address in connector.own_addresses()
+    }
+    return [
+        f"connectors.{name}: an error mailbox is an applicative mailbox of the gateway"
+        for name, connector in connectors.items()
+        if isinstance(connector, WithIncidents)
+        and not own.isdisjoint(address.lower() for address in connector.error_mailboxes())
+    ]
 
 
 def make_rulebook(

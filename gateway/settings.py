@@ -223,6 +223,21 @@ class ZamSettings(Table):
     """Coding system of ERR-5 in Z01 (the official sample writes DMPERRORCODE)."""
 
 
+class ErrorSettings(Table):
+    """Errors that a person must hear of (their mailbox: `[connectors.errors]`)."""
+
+    burst: int = Field(5, ge=1)
+    """Error mails of one family (destination and code) that one mailbox gets at most within `window`; the errors
+    beyond go together, in one mail with their number, as soon as another mail is allowed."""
+    window: float = Field(900.0, gt=0)
+    """Seconds."""
+    refused_messages: bool = False
+    """Tell messages that are answered AE too."""
+    repeat: float = Field(3600.0, gt=0)
+    """Seconds after which the errors of a report that was refused or expired are told again (to the mailboxes that
+    the settings name then)."""
+
+
 class LogSettings(Table):
     """Logs on standard error. Never any patient data, at any level."""
 
@@ -256,6 +271,7 @@ class Settings(BaseSettings):
     versions: VersionSettings = VersionSettings()
     web: WebSettings = WebSettings()
     zam: ZamSettings = ZamSettings()
+    errors: ErrorSettings = ErrorSettings()
     log: LogSettings = LogSettings()
     connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """One table per connector; a connector without a table is not started."""

@@ -18,6 +18,7 @@ from sqlalchemy import Text, case, cast
 from sqlmodel import Session, col, func, select
 
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
+from gateway.journal.sql import run
 
 
 def instant(at: float | None) -> str | None:
@@ -35,7 +36,7 @@ def words(label: str) -> str:
 
 def masked(destination: str, recipient: str) -> str:
     """A recipient as it may be shown: the domain of a mailbox (a patient's address holds the INS)."""
-    if destination == "mss" and "@" in recipient:
+    if destination in ("mss", "errors") and "@" in recipient:
         return "…@" + recipient.rsplit("@", 1)[1]
     return recipient
 
@@ -160,6 +161,40 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
             }
             for a in attempts
         ],
+    }
+
+
+def incidents(session: Session, limit: int) -> list[dict[str, Any]]:
+    """The last errors that a person must hear of, newest first, and the state of the mail that tells each."""
+    return [_incident(row) for row in run(session, "last_incidents", limit=limit)]
+
+
+def _incident(row: Any) -> dict[str, Any]:
+    told = json.loads(row.words)
+    report = None
+    if row.report_id is not None:
+        report = {
+            "id": row.report_id,
+            "mailbox": masked("errors", row.recipient),
+            "state": row.state,
+            "attempts": row.attempts,
+            "code": row.report_code,
+            "label": words(row.report_label),
+            "due_at": None if row.finished_at else instant(row.due_at),
+            "finished_at": instant(row.finished_at),
+        }
+    return {
+        "id": row.id,
+        "at": instant(row.at),
+        "flow": row.flow,
+        "code": row.code,
+        "label": words(str(told.get("label") or "")),
+        "route": row.route if "@" not in row.route else masked("mss", row.route),
+        "control_id": told.get("control_id") or None,
+        "destination": told.get("destination") or None,
+        "recipient": masked(str(told.get("destination") or ""), str(told.get("recipient") or "")),
+        "documents": told.get("uids") or [],
+        "report": report,
     }
 
 

@@ -296,6 +296,10 @@ class MssConnector:
         """`connectors.mailbox_port.WithMailboxes`."""
         return [*self._boxes]
 
+    def own_addresses(self) -> Sequence[str]:
+        """`connectors.mailbox_port.WithOwnAddresses`: what is read, and where receipts come back."""
+        return [self.settings.from_address, *(box.address for box in self.settings.mailboxes)]
+
     async def watch(self, mailbox: str, keeper: Keeper) -> None:
         """As the port says."""
         await self._boxes[mailbox].watch(keeper)

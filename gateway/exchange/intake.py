@@ -24,6 +24,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from sqlmodel import Session
+
 from connectors.port import Connector, Preparation
 from gateway.errors import (
     AnsweredAlready,
@@ -35,10 +37,12 @@ from gateway.errors import (
     Place,
     rejected,
 )
+from gateway.exchange import incidents
 from gateway.exchange.accept import Acceptance, accept, check_register
 from gateway.exchange.checking import Checker, in_thread_if_big
 from gateway.exchange.gather import gather, wanted
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
+from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.overload import JOURNAL, MEMORY, Overloads
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.reception import receive
@@ -283,11 +287,29 @@ class Intake:
         now = self._clock.now()
         try:
             await self._journal.write(
-                lambda s: records.answer(s, message_id, code, refusal, findings, {}, now), _to_store(left)
+                lambda s: self._refuse(s, message_id, message, code, refusal, findings, now), _to_store(left)
             )
         except AnsweredAlready as e:
             return self._answered_elsewhere(e, correlation)
+        self._wake((INCIDENTS,))
         return code, refusal
+
+    def _refuse(
+        self,
+        session: Session,
+        message_id: int,
+        message: Message,
+        code: str,
+        ack: bytes,
+        findings: Sequence[Finding],
+        now: float,
+    ) -> None:
+        """Keep a refusal and, where the settings want it, note that a person must hear of it, in one commit."""
+        records.answer(session, message_id, code, ack, findings, {}, now)
+        if code == "AE" and self._settings.errors.refused_messages:
+            incidents.of_refusal(
+                session, message_id, _stored(message.control_id), _sender(message), findings, now
+            )
 
     def _answered_elsewhere(self, answered: AnsweredAlready, correlation: str) -> tuple[str, bytes]:
         """Another node worked on the same message: there is one answer, its own."""
@@ -378,8 +400,9 @@ class Intake:
         now = self._clock.now()
         kept = await receive(self._journal, replace(new, dedup_key=None), left)
         await self._journal.write(
-            lambda s: records.answer(s, kept.message_id, "AE", ack, findings, {}, now), _to_store(left)
+            lambda s: self._refuse(s, kept.message_id, message, "AE", ack, findings, now), _to_store(left)
         )
+        self._wake((INCIDENTS,))
         self._telemetry.refused(findings)
         return "AE", ack
 

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 
 from sqlmodel import Session
 
-from connectors.port import Connector, DeliveryJob, Outcome, OutcomeClass
+from connectors.port import Connector, DeliveryJob, Original, Outcome, OutcomeClass
 from gateway.errors import JournalUnavailable
 from gateway.exchange import incidents
 from gateway.exchange.budget import MemoryBudget
@@ -183,6 +183,10 @@ class DeliveryRunner:
                 None
                 if claimed.payload_id is None
                 else _Content(self._journal, claimed.payload_id, claimed.payload_size)
+            ),
+            originals=tuple(
+                Original(o.incident, o.kind, o.complete, _Content(self._journal, o.payload_id, o.size))
+                for o in claimed.originals
             ),
         )
         try:

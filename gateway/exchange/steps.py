@@ -11,6 +11,7 @@ import os
 import signal
 
 INTAKE_STEPS = ("received", "checked", "prepared", "accepted", "acknowledged")
+REPORT_STEPS = ("reporting", "reported")
 DELIVERY_STEPS = ("sending", "done", "recorded")
 
 _ARMED, _, _nth = os.environ.get("SEGUR_KILL_AT", "").partition("#")

@@ -111,6 +111,12 @@ class Telemetry:
             ["event", "fact"],
             registry=r,
         )
+        self.incidents = Counter(
+            "segur_incidents_total", "Errors that a person must hear of, by flow", ["flow"], registry=r
+        )
+        self.error_mailbox = Gauge(
+            "segur_error_mailbox_unreachable", "1 while error mails do not get through", registry=r
+        )
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(
             "segur_mllp_connections_closed_total",

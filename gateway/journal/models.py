@@ -345,7 +345,42 @@ class Incident(SQLModel, table=True):
     words: str = "{}"
     """JSON: what the report says."""
     report_id: int | None = Field(default=None, foreign_key="delivery.id", index=True)
-    """The delivery that reports it; None: not yet."""
+    """The last delivery that reports it; None: not yet, or not yet again after a report that failed."""
+
+
+class ErrorReport(SQLModel, table=True):
+    """A delivery that tells errors to one mailbox."""
+
+    __tablename__ = "error_report"
+    __table_args__ = (
+        Index("error_report_recent", "at"),
+        Index(
+            "error_report_unresolved",
+            "failed_at",
+            **_only("failed_at IS NOT NULL AND resolved_at IS NULL"),
+        ),
+    )
+
+    delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
+    mailbox: str
+    family: str
+    at: float
+    failed_at: float | None = None
+    """When the delivery ended without success."""
+    again_at: float | None = None
+    """When its errors were given back, to be told once more."""
+    resolved_at: float | None = None
+    """When another report told its errors."""
+
+
+class ReportedIncident(SQLModel, table=True):
+    """Which errors a report tells."""
+
+    __tablename__ = "reported_incident"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    delivery_id: int = Field(foreign_key="error_report.delivery_id", primary_key=True)
+    incident_id: int = Field(foreign_key="incident.id", primary_key=True, index=True)
 
 
 class Node(SQLModel, table=True):

@@ -428,3 +428,89 @@ SELECT delivery_id FROM awaited WHERE due_at <= :now ORDER BY due_at LIMIT :limi
 INSERT INTO incident (at, flow, family, code, route, message_id, mail_id, delivery_id, words, report_id)
 VALUES (:now, :flow, :family, :code, :route, :message_id, :mail_id, :delivery_id, :words, NULL)
 RETURNING id
+
+-- name: incidents_to_report
+SELECT id, at, flow, family, code, route, words FROM incident WHERE report_id IS NULL ORDER BY id LIMIT :limit
+
+-- name: incidents_since
+SELECT flow, count(*) AS number, max(id) AS last FROM incident WHERE id > :last GROUP BY flow
+
+-- name: last_incident
+SELECT coalesce(max(id), 0) FROM incident
+
+-- Addresses that an error which waits for its report has been told to already (a report to another one failed).
+-- name: told_of_waiting_incidents
+SELECT r.incident_id, e.mailbox
+  FROM incident i CROSS JOIN reported_incident r ON r.incident_id = i.id
+       CROSS JOIN error_report e ON e.delivery_id = r.delivery_id
+ WHERE i.report_id IS NULL AND e.failed_at IS NULL
+
+-- name: recent_error_reports
+SELECT mailbox, family, at FROM error_report WHERE at > :since ORDER BY at
+
+-- name: insert_error_report
+INSERT INTO error_report (delivery_id, mailbox, family, at) VALUES (:delivery_id, :mailbox, :family, :now)
+
+-- name: insert_reported_incident
+INSERT INTO reported_incident (delivery_id, incident_id) VALUES (:delivery_id, :incident_id)
+
+-- name: incident_reported
+UPDATE incident SET report_id = :delivery_id WHERE id = :incident_id AND report_id IS NULL
+
+-- All who must know an error do: it keeps the last report that got through, or is on its way.
+-- name: incident_told_already
+UPDATE incident
+   SET report_id = (SELECT max(r.delivery_id) FROM reported_incident r CROSS JOIN error_report e
+                           ON e.delivery_id = r.delivery_id
+                     WHERE r.incident_id = incident.id AND e.failed_at IS NULL)
+ WHERE id = :incident_id AND report_id IS NULL
+RETURNING report_id
+
+-- name: error_report_failed
+UPDATE error_report SET failed_at = :now WHERE delivery_id = :delivery_id
+
+-- name: error_reports_to_repeat
+SELECT delivery_id FROM error_report
+ WHERE failed_at IS NOT NULL AND resolved_at IS NULL AND again_at IS NULL AND failed_at <= :before
+
+-- name: next_repeat
+SELECT min(failed_at) FROM error_report
+ WHERE failed_at IS NOT NULL AND resolved_at IS NULL AND again_at IS NULL
+
+-- name: repeat_error_report
+UPDATE error_report SET again_at = :now WHERE delivery_id = :delivery_id
+
+-- name: incidents_given_back
+UPDATE incident SET report_id = NULL
+ WHERE id IN (SELECT incident_id FROM reported_incident WHERE delivery_id = :delivery_id)
+
+-- What a report that arrived tells needs no other one.
+-- name: resolve_error_reports
+UPDATE error_report SET resolved_at = :now
+ WHERE failed_at IS NOT NULL AND resolved_at IS NULL
+   AND delivery_id IN (SELECT other.delivery_id
+                         FROM reported_incident own CROSS JOIN reported_incident other
+                              ON other.incident_id = own.incident_id
+                        WHERE own.delivery_id = :delivery_id)
+
+-- Reports that did not get through: still tried after a failure, or failed and not told otherwise since.
+-- name: error_reports_in_trouble
+SELECT (SELECT count(*) FROM delivery
+         WHERE destination = 'errors' AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+           AND outcome IS NOT NULL)
+     + (SELECT count(*) FROM error_report WHERE failed_at IS NOT NULL AND resolved_at IS NULL) AS number
+
+-- name: originals_of_report
+SELECT r.incident_id, m.payload_id AS message_payload, m.size AS message_size,
+       k.payload_id AS mail_payload, p.size AS mail_size, k.sha256 <> '' AS complete
+  FROM reported_incident r CROSS JOIN incident i ON i.id = r.incident_id
+       LEFT JOIN message m ON m.id = i.message_id
+       LEFT JOIN received_mail k ON k.id = i.mail_id
+       LEFT JOIN payload p ON p.id = k.payload_id
+ WHERE r.delivery_id = :delivery_id ORDER BY r.incident_id
+
+-- name: last_incidents
+SELECT i.id, i.at, i.flow, i.code, i.route, i.words, i.report_id, d.state, d.recipient, d.attempts, d.finished_at,
+       d.code AS report_code, d.label AS report_label, d.due_at
+  FROM incident i LEFT JOIN delivery d ON d.id = i.report_id
+ ORDER BY i.id DESC LIMIT :limit

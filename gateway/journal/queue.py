@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqlmodel import Session
 
@@ -19,6 +19,9 @@ from connectors.port import Outcome, Predecessor
 from gateway.exchange.delivery import FINAL, DeliveryState, move
 from gateway.hl7.transmission import Action
 from gateway.journal.sql import insert, lock, run
+
+ERRORS = "errors"
+"""The destination that brings errors to a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,17 @@ class ClaimedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedOriginal:
+    """What an error of a claimed report is about."""
+
+    incident: int
+    kind: Literal["message", "mail"]
+    complete: bool
+    payload_id: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """A delivery in hand: what a runner needs to make a `DeliveryJob`. `attempt` counts from 1."""
 
@@ -188,11 +202,14 @@ class Claimed:
     """When the last try whose outcome is unknown ended."""
     arrived: bool = False
     """A receipt says that it arrived, whatever became of the try."""
+    originals: tuple[ClaimedOriginal, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of all that it carries."""
-        return sum(d.size for d in self.documents) + self.payload_size
+        """Bytes of all that it carries; of a report about many errors, what is read at once (one original and the
+        mail made so far, which is bounded)."""
+        largest = max((o.size for o in self.originals), default=0)
+        return sum(d.size for d in self.documents) + self.payload_size + largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +259,7 @@ def claim(
                 payload_size=row.payload_size or 0,
                 uncertain_since=unknown.since if unknown else None,
                 arrived=bool(unknown and unknown.arrived),
+                originals=_originals(session, row.id) if destination == ERRORS else (),
                 destination=row.destination,
                 recipient=row.recipient,
                 action=action,
@@ -273,6 +291,19 @@ def claim(
             )
         )
     return Claim(claimed, next_due(session, destination), brought_back)
+
+
+def _originals(session: Session, delivery_id: int) -> tuple[ClaimedOriginal, ...]:
+    """What the errors of a report are about, the message first."""
+    found = []
+    for r in run(session, "originals_of_report", delivery_id=delivery_id):
+        if r.message_payload is not None:
+            found.append(ClaimedOriginal(r.incident_id, "message", True, r.message_payload, r.message_size))
+        if r.mail_payload is not None:
+            found.append(
+                ClaimedOriginal(r.incident_id, "mail", bool(r.complete), r.mail_payload, r.mail_size)
+            )
+    return tuple(found)
 
 
 def _predecessors(

@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway import __version__, views
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import tolerances, validation, wording
+from gateway.web import incidents, tolerances, validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -38,6 +38,10 @@ class GatewayView(validation.ValidationView, Protocol):
 
     async def readiness(self) -> dict[str, str]:
         """What is not ready: name → French sentence. Empty when all is well."""
+        ...
+
+    async def warnings(self) -> dict[str, str]:
+        """What a person must act on although messages are accepted: name → French sentence."""
         ...
 
     def checks(self) -> dict[str, str]:
@@ -58,6 +62,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         "cible": wording.destination,
         "heure": wording.time,
         "accuse": wording.ack,
+        "flux": wording.flow,
     }
     for name, api in (apis or {}).items():
         app.mount(f"/api/v1/{name}", api)
@@ -74,6 +79,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
 
     app.include_router(validation.create_router(gateway, pages))
     app.include_router(tolerances.create_router(gateway, pages))
+    app.include_router(incidents.create_router(gateway, pages))
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
@@ -82,9 +88,10 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        """200 when messages can be accepted, else 503 with the reasons."""
+        """200 when messages can be accepted, else 503 with the reasons. Warnings keep nothing from being accepted."""
         reasons = await gateway.readiness()
-        body = {"ready": not reasons, "reasons": reasons, "checks": gateway.checks()}
+        warnings = await gateway.warnings()
+        body = {"ready": not reasons, "reasons": reasons, "warnings": warnings, "checks": gateway.checks()}
         return JSONResponse(body, status_code=503 if reasons else 200)
 
     @app.get("/metrics")
@@ -108,7 +115,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         reasons = await gateway.readiness()
         return HTMLResponse(
             pages.get_template("exchanges.html").render(
-                messages=messages, reasons=reasons, version=__version__
+                messages=messages, reasons=reasons, warnings=await gateway.warnings(), version=__version__
             )
         )
 

@@ -20,8 +20,14 @@ STATES = {
     "expired": "abandonné (délai dépassé)",
     "cancelled": "annulé",
 }
-DESTINATIONS = {"dmp": "DMP", "mss": "MSSanté", "dpi": "Retour au DPI (ZAM)"}
+DESTINATIONS = {"dmp": "DMP", "mss": "MSSanté", "dpi": "Retour au DPI (ZAM)", "errors": "Boîte d’erreurs"}
 EVENTS = {"Z01": "DMP", "Z02": "MSSanté", "Z03": "lecture MSSanté"}
+FLOWS = {
+    "outbound": "Envoi non abouti",
+    "inbound": "Courriel reçu non intégré",
+    "receipt": "Accusé d’échec",
+    "refused": "Message refusé",
+}
 ACKS = {"AA": "accepté", "AE": "refusé (erreur)", "AR": "à renvoyer plus tard"}
 
 
@@ -35,6 +41,11 @@ def destination(code: str, event: str | None = None) -> str:
     if event in EVENTS:
         return f"Retour au DPI (ZAM {event}, {EVENTS[event]})"
     return DESTINATIONS.get(code, code)
+
+
+def flow(code: str) -> str:
+    """The flow of an incident in French."""
+    return FLOWS.get(code, code)
 
 
 def ack(code: str | None) -> str:

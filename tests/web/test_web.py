@@ -27,7 +27,10 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
         assert (await get(r, "/healthz")).text == "ok\n"
         ready = await get(r, "/readyz")
         none = dict.fromkeys(("package", "xsd", "schematron"), "not configured")
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": {}, "checks": none})
+        assert (ready.status_code, ready.json()) == (
+            200,
+            {"ready": True, "reasons": {}, "warnings": {}, "checks": none},
+        )
 
 
 async def test_readiness_is_red_when_the_journal_does_not_commit(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The connector `errors`: what failed, in every flow, mailed to the persons in charge."""
