@@ -19,6 +19,7 @@ from chaos.history import (
     History,
     Mailed,
     Noted,
+    Sent,
     Stopped,
     Stored,
     Submitted,
@@ -106,6 +107,7 @@ class _Checker:
         for message in self.plan.messages:
             self._acks(message)
             if self._accepted(message):
+                self._told_ar(message)
                 self._accepted_message(message)
             else:
                 self._nothing_happened(message)
@@ -233,6 +235,13 @@ class _Checker:
             if bytes_of.setdefault(zam.control_id, zam.sha256) != zam.sha256:
                 self._bad("zam", f"{zam.control_id}: repeated with other bytes")
             self.told[zam.answered, zam.event, zam.address][zam.control_id] = zam
+
+    def _told_ar(self, message: Planned) -> None:
+        """AR says that nothing was accepted: a DPI that heard nothing else and gave up is right to believe it."""
+        whole = {s.attempt for s in self.history.of(Sent) if s.key == message.key and s.whole}
+        answered = {a.attempt for a in self.answers[message.key]}
+        if whole and whole <= answered and {a.code for a in self.answers[message.key]} == {"AR"}:
+            self._bad("unasked", f"{message.key}: accepted, and all that the DPI was told is AR")
 
     # --- what must not be ---------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -130,6 +131,17 @@ async def _run(args: argparse.Namespace, directory: Path) -> int:
     return 1 if totals.problems or not totals.seeds else 0
 
 
+async def _stoppable(args: argparse.Namespace, directory: Path) -> int:
+    """SIGTERM ends what was started, as Ctrl-C does."""
+    task = asyncio.create_task(_run(args, directory))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        print("stopped", flush=True)
+        return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
@@ -149,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.seeds = args.kills
     directory = args.directory or Path(tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    status = asyncio.run(_run(args, directory))
+    status = asyncio.run(_stoppable(args, directory))
     if status == 0 and not args.keep and args.directory is None:
         shutil.rmtree(directory, ignore_errors=True)
     return status
