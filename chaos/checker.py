@@ -42,7 +42,7 @@ _DUPLICATE = ("XDSDuplicateUniqueIdInRegistry", "XDSNonIdenticalHash")
 
 COUNTED = ("lost", "published_twice", "duplicate_mails", "stuck", "order_broken")
 """Kinds of the last line of a run; the others stand on the line before."""
-OTHERS = ("acks", "zam", "unasked", "misdirected", "unexplained", "crash")
+OTHERS = ("acks", "zam", "unasked", "misdirected", "unexplained", "crash", "harness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,8 @@ class _Checker:
         """What was answered AA before a stop is in the journal that the stop left."""
         names = {m.key: m.control_id for m in self.plan.messages}
         for stop in self.history.of(Stopped):
-            if stop.acknowledged is None:
-                continue
             for key, answers in self.answers.items():
-                known = names[key] in stop.acknowledged
+                known = names[key] in (stop.acknowledged or ())
                 if not known and any(a.code == "AA" and a.at < stop.at - CLOCK for a in answers):
                     self._bad("lost", f"{key}: AA was given, and {stop.how} left no trace of it")
 

@@ -114,7 +114,7 @@ class Stopped:
     in_hand: tuple[tuple[str, str, str], ...] = ()
     """(MSH-10, destination, recipient) of deliveries that were being sent."""
     acknowledged: tuple[str, ...] | None = None
-    """MSH-10 that the journal had answered AA; None when it could not be read."""
+    """MSH-10 that the journal had answered AA; None when there was no journal that could be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,15 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from chaos import disk
-from chaos.checker import COUNTED, OTHERS, Report, check
+from chaos.checker import COUNTED, OTHERS, Problem, Report, check
 from chaos.cluster import Cluster
 from chaos.history import History
 from chaos.scenario import DISK_KINDS, Plan, make
@@ -80,13 +81,19 @@ async def one(
     await zam.start()
     connectors = {**world.connectors(), "dpi": zam.connector_settings()}
     cluster = ENGINES[engine][0](directory, connectors, library)
+    fault = ""
     try:
         await Seed(plan, world, cluster, zam, seconds).run()
+    except Exception as e:  # a fault of the harness fails its seed, not the run
+        fault = f"{type(e).__name__}: {e}"
+        (directory / "traceback.txt").write_text(traceback.format_exc(), "utf-8")
     finally:
         await cluster.finish()
         await zam.stop()
         history.write(directory / "history.jsonl")
     report = check(plan, history)
+    if fault:
+        report = replace(report, problems=(Problem("harness", fault), *report.problems))
     (directory / "problems.txt").write_text(
         "".join(f"{p.kind}: {p.text}\n" for p in report.problems), "utf-8"
     )

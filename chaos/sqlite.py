@@ -93,10 +93,13 @@ class SqliteCluster:
                 return None  # killed before the journal was made
 
     def open_work(self) -> int:
-        """Beside the running gateway."""
-        with closing(self._connect()) as c:
-            count: int = c.execute(_OPEN).fetchone()[0]
-            return count
+        """Beside the running gateway; something is open while there is no journal yet."""
+        try:
+            with closing(self._connect()) as c:
+                count: int = c.execute(_OPEN).fetchone()[0]
+                return count
+        except sqlite3.OperationalError:
+            return 1
 
     def finals(self) -> list[Final]:
         """Every delivery."""
