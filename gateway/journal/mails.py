@@ -19,6 +19,9 @@ from gateway.hl7.transmission import Action
 from gateway.journal.records import finding_row
 from gateway.journal.sql import insert, lock, run
 
+FARTHEST = 600.0
+"""Seconds: the mailroom puts nothing off for that long."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewMail:
@@ -74,8 +77,11 @@ def keep(session: Session, new: NewMail, payload: Callable[[], int]) -> int | No
 
 
 def due(session: Session, now: float, limit: int) -> list[Mail]:
-    """Mails to treat or to conclude, the longest due first."""
-    rows = run(session, "due_mails", now=now, limit=limit).all()
+    """Mails to treat or to conclude, the longest due first.
+
+    One that is due later than any is put off was put off before the clock was set back: it is due now.
+    """
+    rows = run(session, "due_mails", now=now, farthest=now + FARTHEST, limit=limit).all()
     return [
         Mail(r.id, r.connector, r.mailbox, r.place, r.payload_id, r.sha256, r.size, r.state, r.attempts)
         for r in rows

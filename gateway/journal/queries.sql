@@ -333,7 +333,7 @@ SELECT id FROM received_mail WHERE sha256 = :sha256 AND mailbox = :mailbox AND i
 
 -- name: due_mails
 SELECT id, connector, mailbox, place, payload_id, sha256, size, state, attempts FROM received_mail
- WHERE state IN ('received', 'ended') AND due_at <= :now
+ WHERE state IN ('received', 'ended') AND (due_at <= :now OR due_at > :farthest)
  ORDER BY due_at, id LIMIT :limit
 
 -- name: next_due_mail

@@ -12,6 +12,8 @@ from sqlalchemy import text
 from connectors.port import Outcome, OutcomeClass
 from gateway.exchange.circuit import Circuit
 from gateway.exchange.retry import delay_after, farthest
+from gateway.journal import mails, payloads
+from gateway.journal.store import Journal
 from gateway.settings import RetrySettings
 from tests.exchange.harness import running, submit
 
@@ -45,6 +47,20 @@ async def test_an_ordinary_delay_is_kept(tmp_path: Path) -> None:
         await r.settled("M2")
         assert (await r.state("M1"))["deliveries"][0]["state"] == "ready"
         assert len(r.dmp.jobs) == 2
+
+
+async def test_a_received_mail_that_came_while_the_clock_was_ahead_is_treated_now(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    try:
+        for at, place in ((1000.0 + DAY, "ahead"), (1000.0, "now"), (1000.0 + 30, "put off")):
+            new = mails.NewMail("mss", "box", place, place, 1, at)
+            await journal.write(
+                lambda s, new=new: mails.keep(s, new, lambda: payloads.add(s, new.sha256, b"x"))
+            )
+        found = await journal.read(lambda s: mails.due(s, 1000.0, 9))
+        assert {m.place for m in found} == {"ahead", "now"}
+    finally:
+        await journal.close()
 
 
 def test_no_delay_is_longer_than_the_farthest() -> None:
