@@ -25,6 +25,8 @@ log = logging.getLogger("connectors.mss")
 START_WITHIN = 30.0
 KEPT_PAGES = 64
 KEPT_BYTES = 20_000_000
+PAGES_OF_A_WORKER = 200
+"""Then it is replaced: what its libraries keep does not grow for ever."""
 
 
 class Renderer:
@@ -34,6 +36,7 @@ class Renderer:
         self._timeout = timeout
         self._memory_mb = memory_mb
         self._process: asyncio.subprocess.Process | None = None
+        self._served = 0
         self._turn = asyncio.Lock()
         self._kept: OrderedDict[str, bytes | None] = OrderedDict()
         self._installed = False
@@ -87,6 +90,9 @@ class Renderer:
             self._kept.popitem(last=False)
 
     async def _ask(self, html: bytes) -> bytes | None:
+        if self._served >= PAGES_OF_A_WORKER:
+            await self._end()
+        self._served += 1
         problem = await self._open() if self._process is None else ""
         process = self._process
         if problem or process is None or process.stdin is None or process.stdout is None:
@@ -141,6 +147,7 @@ class Renderer:
 
     async def _end(self) -> None:
         process, self._process = self._process, None
+        self._served = 0
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):

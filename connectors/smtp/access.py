@@ -120,7 +120,7 @@ class Access:
 
     def _fingerprint(self) -> Fingerprint:
         t = self._transport
-        return fingerprint((t.ca_bundle, t.client_cert, t.client_key, t.client_key_password_file))
+        return fingerprint((t.ca_bundle, t.crl_file, t.client_cert, t.client_key, t.client_key_password_file))
 
     def _read(self, problems: list[str]) -> Identity | None:
         """The identity of the files as they are; None when anything is wrong (`problems` say what)."""
@@ -133,6 +133,12 @@ class Access:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
         except (OSError, ssl.SSLError) as e:
             problems.append(f"ca_bundle cannot be read ({type(e).__name__})")
+        if t.crl_file is not None and context is not None:
+            try:
+                context.load_verify_locations(cafile=str(t.crl_file))
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+            except (OSError, ssl.SSLError) as e:
+                problems.append(f"crl_file cannot be read ({type(e).__name__})")
         leaf: x509.Certificate | None = None
         if t.client_cert is not None:
             password = read_password("client_key_password_file", t.client_key_password_file, problems)

@@ -49,6 +49,9 @@ class SmtpTransport(BaseModel):
     tls: Literal["none", "starttls", "implicit"] = "starttls"
     ca_bundle: Path | None = None
     """PEM of the only authorities trusted (IGC-Santé, gamme Élémentaire Organisation); none: the system's."""
+    crl_file: Path | None = None
+    """PEM of the revocation list of the server's issuer, renewed by other means and read again when it changes
+    (ECO.1.1.5 to 1.1.7). Given: no session with a server that it names, nor with an out-of-date list."""
     client_cert: Path | None = None
     """Certificate of the applicative mailbox: PEM (leaf, then its chain), or PKCS#12 that holds the key too."""
     client_key: Path | None = None
@@ -71,7 +74,9 @@ class SmtpTransport(BaseModel):
     idle: float = Field(default=30.0, ge=0)
     """Seconds an unused connection is kept open."""
 
-    @field_validator("ca_bundle", "client_cert", "client_key", "client_key_password_file", "secret_file")
+    @field_validator(
+        "ca_bundle", "crl_file", "client_cert", "client_key", "client_key_password_file", "secret_file"
+    )
     @classmethod
     def _absolute(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         return from_base(path, info)
@@ -85,6 +90,8 @@ class SmtpTransport(BaseModel):
             problems.append("client_key_password_file needs client_cert")
         if self.client_cert is not None and self.tls == "none":
             problems.append("client_cert needs tls")
+        if self.crl_file is not None and self.tls == "none":
+            problems.append("crl_file needs tls")
         if self.auth in ("plain", "login", "xoauth2"):
             if not self.user or self.secret_file is None:
                 problems.append("auth plain, login and xoauth2 need user and secret_file")

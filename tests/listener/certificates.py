@@ -47,6 +47,24 @@ class Authority:
         )
         return paths
 
+    def revocations(self, *certificates: Path, until: dt.timedelta = dt.timedelta(days=1)) -> bytes:
+        """A revocation list that names `certificates`, in PEM."""
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(NOW - dt.timedelta(days=2))
+            .next_update(NOW + until)
+        )
+        for path in certificates:
+            number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            one = (
+                x509.RevokedCertificateBuilder()
+                .serial_number(number)
+                .revocation_date(NOW - dt.timedelta(hours=1))
+            )
+            made = made.add_revoked_certificate(one.build())
+        return made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()

@@ -237,6 +237,25 @@ def test_a_self_presenting_document_has_its_copy_too() -> None:
     assert pdf_copy.extract(wrapped, PdfCopy.BODY) == build.pdf()
 
 
+def test_what_the_metadata_say_of_a_self_presenting_document_and_of_its_masks() -> None:
+    """§1.6: `application/xslt+xml` (OUT mapping), text/xml otherwise; the CDA's confidentiality, then the OBX's."""
+    cda = build.cda_n1(confidentiality="R")
+    plain = samples.preparation(transmission(), cda)
+    (made,) = plain.documents
+    asked = transmission(flags=samples.flags(invisible_patient=True, invisible_rep_legaux=True))
+    wrapped = replace(made, header=replace(made.header, self_presenting=True))
+    for document, mime in ((made, "text/xml"), (wrapped, "application/xslt+xml")):
+        plan = planned(Preparation(asked, (document,), plain.now))
+        root = etree.fromstring(opened(xdm.build(plan, [cda])).read("IHE_XDM/SUBSET01/METADATA.XML"))
+        assert root.xpath("//rim:ExtrinsicObject/@mimeType", namespaces=RIM) == [mime]
+        codes = root.xpath(
+            "//rim:Classification[@classificationScheme='urn:uuid:f4f85eac-e6cb-4883-b524-f2705394840f']"
+            "/@nodeRepresentation",
+            namespaces=RIM,
+        )
+        assert codes == ["R", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"]
+
+
 def test_a_copy_above_libxml2s_text_limit(tmp_path: Path) -> None:
     """A text node above 10 MB needs huge_tree (spec/cda.md §5)."""
     pdf = build.pdf(8_000_000)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from connectors.mss import rendering
 from connectors.mss.connector import MssConnector
 from connectors.mss.narrative import page
 from connectors.mss.plan import PdfCopy, from_json
@@ -186,6 +187,16 @@ async def test_a_worker_that_is_killed_is_replaced(renderer: Renderer) -> None:
     await process.wait()
     assert await renderer.render("a", "<p>a</p>") is None
     assert await renderer.render("b", "<p>b</p>") is not None
+
+
+async def test_a_worker_does_not_serve_for_ever(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "PAGES_OF_A_WORKER", 2)
+    seen = []
+    for n in range(5):
+        assert await renderer.render(str(n), f"<p>{n}</p>") is not None
+        assert renderer._process is not None
+        seen.append(renderer._process.pid)
+    assert [seen.index(pid) for pid in seen] == [0, 0, 2, 2, 4]
 
 
 # --- the connector ------------------------------------------------------------------------------------------------

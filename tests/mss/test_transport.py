@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import shutil
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,8 +29,9 @@ from connectors.port import Outcome, OutcomeClass, WithCertificates
 from connectors.smtp.pool import Envelope, SmtpPool
 from connectors.smtp.settings import SmtpTransport
 from gateway.errors import ConfigurationFault
+from tests.listener.certificates import Authority
 from tests.mss import samples
-from tests.mss.test_dialogue import Peer
+from tests.mss.test_dialogue import Peer, accept
 
 MAIL = b"Subject: x\r\n\r\nx\r\n"
 TRANSPORT_KEYS = tuple(SmtpTransport.model_fields)
@@ -93,6 +96,7 @@ async def operated(directory: Path, table: dict[str, Any], **options: Any) -> As
         ({"client_key": "k"}, "client_cert"),
         ({"client_key_password_file": "k"}, "client_cert"),
         ({"client_cert": "c", "tls": "none"}, "tls"),
+        ({"crl_file": "c", "tls": "none"}, "tls"),
         ({"ehlo_name": "a b"}, "ehlo_name"),
         ({"auth": "gssapi"}, "auth"),
     ],
@@ -270,6 +274,40 @@ async def test_the_connector_tells_the_end_of_its_certificate(tmp_path: Path) ->
         await connector.start()
         assert list(connector.certificates()) == ["client_cert"]
         await connector.stop()
+
+
+async def test_a_revoked_server_opens_no_session(tmp_path: Path) -> None:
+    """ECO.1.1.5 to 1.1.7: the list is checked at each handshake, read again when it changes, and must be current."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    crl = tmp_path / "crl.pem"
+    crl.write_bytes(authority.revocations())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(Exception):
+            await accept(Peer(reader, writer))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        table = {"ca_bundle": authority.ca, "crl_file": crl, "idle": 0, "certificate_check": 0.02}
+        pool = SmtpPool(SmtpTransport(host="localhost", port=port, tls="implicit", **table))
+        await pool.start()
+        assert (await send(pool, envelope())).outcome is OutcomeClass.SUCCESS
+        for content in (authority.revocations(certificate), authority.revocations(until=-timedelta(days=1))):
+            before = pool._access.context
+            crl.write_bytes(content)
+            while pool._access.context is before:
+                await asyncio.sleep(0.01)
+            assert (await send(pool, envelope())).outcome is OutcomeClass.CONFIGURATION
+        await pool.close()
+    crl.write_bytes(b"broken")
+    with pytest.raises(ConfigurationFault, match="crl_file"):
+        await SmtpPool(
+            SmtpTransport(host="localhost", tls="implicit", ca_bundle=authority.ca, crl_file=crl)
+        ).start()
 
 
 # --- envelopes ------------------------------------------------------------------------------------------------
