@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,18 @@ async def test_flags_folders_and_putting_away(mail_servers: MailServers) -> None
             await log_in(session, there)
             await session.select()
             assert len(await session.search(query)) >= 1
+
+
+async def test_a_session_that_the_operator_ends(mail_servers: MailServers) -> None:
+    """`doveadm kick`: connected again, mail of the meantime given."""
+    kept, token = Kept(), uuid4().hex
+    async with watching(_settings(mail_servers, DOCTOR), kept):
+        await connected(kept)
+        kick = ["doveadm", "-c", str(mail_servers.directory / "dovecot.conf"), "kick", DOCTOR]
+        await asyncio.to_thread(subprocess.run, kick, check=True, capture_output=True)
+        await _send(mail_servers, DOCTOR, token)
+        await until(lambda: _given(kept, token), 30)
+    assert [s.state.value for s in kept.states] == ["connected", "disconnected", "connected"]
 
 
 async def test_a_backlog(mail_servers: MailServers) -> None:

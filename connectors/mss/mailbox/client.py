@@ -41,6 +41,7 @@ class MailboxClient:
         self.settings = settings
         self.state: StateChange | None = None
         """The last one told; None before the first connection."""
+        self._detail = ""
         self._tell_state = state
         self._memory = Memory(settings, self._tell)
         self._session: Session | None = None
@@ -63,6 +64,7 @@ class MailboxClient:
         bug: logged with a correlation id, and that mail alone waits. Ends only when cancelled.
         """
         while True:
+            detail = ""
             try:
                 async with Session.opened(self.settings) as session:
                     await log_in(session, self.settings)
@@ -70,7 +72,7 @@ class MailboxClient:
                     self._session = session
                     await Watch(self._memory, session, selected, keep, known).run()
             except MailboxFault as e:
-                reason = e.reason
+                reason, detail = e.reason, e.detail
             except No:
                 reason = Reason.BUSY
             except Exception as e:
@@ -79,7 +81,7 @@ class MailboxClient:
                 reason = Reason.BUG
             finally:
                 self._session = None
-            self._tell(State.CONFIGURATION if reason.configuration else State.DISCONNECTED, reason)
+            self._tell(State.CONFIGURATION if reason.configuration else State.DISCONNECTED, reason, detail)
             pause = self._memory.next_pause()
             if reason.configuration:
                 # an account must not be locked by our tries; a little apart from the other mailboxes
@@ -99,17 +101,18 @@ class MailboxClient:
             self._session.wake()
         return await asked.done
 
-    def _tell(self, state: State, reason: Reason | None = None) -> None:
-        """Tell a change, once."""
+    def _tell(self, state: State, reason: Reason | None = None, detail: str = "") -> None:
+        """Tell a change, once; in the log also another `detail` of the same."""
         change = StateChange(self.settings.name, state, reason)
-        if change == self.state:
+        if (change, detail) == (self.state, self._detail):
             return
-        self.state = change
-        match state:
-            case State.CONNECTED:
-                log.info("mailbox %s: connected", change.mailbox)
-            case State.CONFIGURATION:
-                log.error("mailbox %s: somebody must act: %s", change.mailbox, reason)
-            case _:
-                log.warning("mailbox %s: %s: %s", change.mailbox, state, reason)
-        self._tell_state(change)
+        changed, self.state, self._detail = change != self.state, change, detail
+        # the alert is for who is told; what only this client knows goes to the log
+        log.log(
+            logging.WARNING if detail else logging.INFO,
+            "mailbox %s: %s",
+            change.mailbox,
+            ": ".join(filter(None, (state.value, reason and reason.value, detail))),
+        )
+        if changed:
+            self._tell_state(change)

@@ -25,7 +25,7 @@ async def log_in(session: Session, settings: ImapSettings) -> None:
             user, password = settings.user.encode(), secret.encode()
             if not (user.isascii() and password.isascii()):
                 # LOGIN has no character set: such a secret needs PLAIN
-                raise MailboxFault(Reason.MECHANISM)
+                raise MailboxFault(Reason.MECHANISM, "auth login is for ASCII, use plain")
             _, done = await session.command(b"LOGIN", quoted(user), quoted(password))
         else:
             name = settings.auth.upper()
@@ -59,8 +59,8 @@ async def _secret(settings: ImapSettings) -> str:
         return ""
     try:
         secret = (await asyncio.to_thread(settings.secret_file.read_text, "utf-8")).strip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        raise MailboxFault(Reason.FILES) from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise MailboxFault(Reason.FILES, f"secret_file cannot be read ({type(e).__name__})") from None
     if not secret or any(c in secret for c in "\0\r\n"):
-        raise MailboxFault(Reason.FILES)
+        raise MailboxFault(Reason.FILES, "secret_file is not one line")
     return secret

@@ -133,11 +133,12 @@ class StateChange:
 
 
 class MailboxFault(EnvironmentFault):
-    """The session cannot go on. Its text is the reason's code alone."""
+    """The session cannot go on. Its text is the reason's code, and `detail`: which setting, never what is in it."""
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(f"mailbox: {reason.value}")
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"mailbox: {reason.value}{': ' if detail else ''}{detail}")
         self.reason = reason
+        self.detail = detail
 
 
 class LiteralTooLong(MailboxFault):

@@ -53,7 +53,7 @@ _STUCK = 5
 class Tell(Protocol):
     """Tells a state, when it changed."""
 
-    def __call__(self, state: State, reason: Reason | None = None) -> None: ...
+    def __call__(self, state: State, reason: Reason | None = None, detail: str = "") -> None: ...
 
 
 @dataclass(slots=True)
@@ -137,17 +137,21 @@ class Watch:
     async def run(self) -> None:
         """Until the session ends, by an exception."""
         memory = self._memory
-        memory.tell(State.CONNECTED)
+        held = False
         while True:
             memory.woken.clear()
             await self._settle_all()
             if self._loop.time() >= self._next_try:
                 try:
                     await self._look()
+                    if not held:
+                        memory.tell(State.CONNECTED)
                     await self._drain()
+                    held = False
                     memory.progress()
                     memory.tell(State.CONNECTED)
                 except _Held:
+                    held = True
                     memory.tell(State.HELD, Reason.KEEP)
                     self._next_try = self._loop.time() + memory.next_pause()
             memory.waiting = len(self._waiting)

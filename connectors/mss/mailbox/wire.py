@@ -2,7 +2,7 @@
 
 Purpose: `Wire.open`, then `send` a line and `read` answers, literals included.
 Guarantee: a line and a literal are bounded before they are read; a literal is held once; what was said in clear before
-TLS is thrown away; the server's certificate bears the name that was asked for. Nothing that was said is logged.
+TLS is thrown away; the server's certificate bears the name that was asked for. Nothing is logged.
 Fails: `MailboxFault` for anything of the network and of the server; `TimeoutError` is the caller's (`asyncio.timeout`).
 Source: RFC 3501 §2.2, §4.3 (literals), §6.2.1 (STARTTLS), 8314 (implicit TLS).
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import re
 import ssl
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from datetime import UTC, datetime
 from connectors.keys.files import check_identity, read_identity, read_password, use_identity
 from connectors.mss.mailbox.model import LiteralTooLong, MailboxFault, Reason
 from connectors.mss.mailbox.settings import ImapSettings
-
-log = logging.getLogger("gateway.mailbox")
 
 Answer = list[bytes | tuple[bytes, bytes]]
 """One response as `imaplib` gives it: lines without CRLF; one that announces a literal goes with it as a pair."""
@@ -145,13 +142,12 @@ class Wire:
 async def tls_context(settings: ImapSettings) -> ssl.SSLContext:
     """TLS >= 1.2, host name checked, with the trusted authorities and our certificate as they are now on disk.
 
-    Raises `MailboxFault(FILES)`; what is wrong is logged, by setting name.
+    Raises `MailboxFault(FILES)` with every problem, by setting name.
     """
     problems: list[str] = []
     context = await asyncio.to_thread(_context, settings, problems)
     if context is None:
-        log.error("mailbox %s: %s", settings.name, "; ".join(problems))
-        raise MailboxFault(Reason.FILES)
+        raise MailboxFault(Reason.FILES, "; ".join(problems))
     return context
 
 

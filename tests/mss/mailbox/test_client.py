@@ -263,7 +263,7 @@ async def test_a_refused_login_is_a_configuration_fault(
             await until(lambda: kept.mails)
     assert kept.told == ["configuration:login", "connected"]
     lines = [r.getMessage() for r in caplog.records if r.name == "gateway.mailbox"]
-    assert lines == ["mailbox bal: somebody must act: login", "mailbox bal: connected"]
+    assert lines == ["mailbox bal: configuration: login", "mailbox bal: connected"]
     assert DOCTOR not in caplog.text and "faux" not in caplog.text
 
 

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import re
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -300,6 +301,15 @@ async def test_nonsense_in_the_folder(tmp_path: Path, pattern: str, text: bytes 
         assert told in kept.told and not kept.mails
 
 
+async def test_a_session_that_never_gets_to_its_mails_is_not_called_connected(tmp_path: Path) -> None:
+    """One alert, not one at each try."""
+    script = Script()
+    script.answers.append(("UID SEARCH.*", b"%t NO [UNAVAILABLE] x\r\n"))
+    async with served(script, tmp_path) as (made, kept), watching(made, kept):
+        await until(lambda: script.connections > 3)
+        assert kept.told == ["disconnected:busy"]
+
+
 @pytest.mark.parametrize(
     ("greeting", "told"),
     [
@@ -366,6 +376,44 @@ async def test_answers_slipped_in_before_tls(tmp_path: Path) -> None:
         await until(lambda: kept.told)
         assert kept.told == ["disconnected:timeout"]
     assert after[0] == b"G2 CAPABILITY\r\n" and not [line for line in after if b"LOGIN" in line]
+
+
+async def test_a_body_is_in_memory_once(tmp_path: Path) -> None:
+    """20 MB, told in pieces by a server that never holds them: one copy and its slack."""
+    script, piece, count = Script(), b"x" * 9_998 + b"\r\n", 2_000
+    size = count * len(piece)
+
+    async def streaming(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(GREETING)
+            while line := await reader.readline():
+                tag, _, command = line.decode().rstrip("\r\n").partition(" ")
+                if "BODY" in command:
+                    writer.write(b"* 1 FETCH (UID 1 BODY[] {%d}\r\n" % size)
+                    for _ in range(count):
+                        writer.write(piece)
+                        await writer.drain()
+                    writer.write(b")\r\n%b OK x\r\n" % tag.encode())
+                elif "RFC822.SIZE" in command:
+                    writer.write(b"* 1 FETCH (UID 1 RFC822.SIZE %d)\r\n%b OK x\r\n" % (size, tag.encode()))
+                else:
+                    writer.write(script.answer(tag, command) or b"")
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    limits = {"connect": 5, "command": 5, "body": 60}
+    async with served(script, tmp_path, streaming, timeouts=limits) as (made, kept):
+        tracemalloc.start()
+        try:
+            async with watching(made, kept):
+                await until(lambda: kept.mails, 60)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert kept.raws == [piece * count]
+    assert peak < 1.3 * size
 
 
 @pytest.mark.parametrize("initial", [True, False])
