@@ -162,6 +162,7 @@ SECTIONS = {
 
 
 TABLES = {
+    "hl7": "ADT (PAM-FR), for the indicators",
     "cda": "The CDA document",
     "package": "The official CDA package",
     "exchange": "The exchange",

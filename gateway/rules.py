@@ -157,6 +157,7 @@ def read_rules(path: Path) -> list[Rule]:
 
 CORE_TABLES = (
     Path(__file__).parent / "hl7" / "profile" / "rules.toml",
+    Path(__file__).parent / "hl7" / "adt_rules.toml",
     Path(__file__).parent / "cda" / "rules.toml",
     Path(__file__).parent / "cda" / "package" / "rules.toml",
     Path(__file__).parent / "exchange" / "rules.toml",
