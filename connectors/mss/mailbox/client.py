@@ -77,7 +77,13 @@ class MailboxClient:
                 reason = Reason.BUSY
             except Exception as e:
                 # the mailbox must go on being read: our own fault ends this session alone
-                log.error("mailbox %s: %s (%s)", self.settings.name, type(e).__name__, uuid4().hex[:12])
+                log.error(
+                    "mailbox %s: %s (%s)",
+                    self.settings.name,
+                    type(e).__name__,
+                    uuid4().hex[:12],
+                    exc_info=e,
+                )
                 reason = Reason.BUG
             finally:
                 self._session = None

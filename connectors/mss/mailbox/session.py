@@ -19,7 +19,7 @@ from imapclient.imap_utf7 import encode as utf7
 from connectors.mss.mailbox.answers import Facts, Status, fetched, first_line, numbered, searched, status
 from connectors.mss.mailbox.model import MailboxFault, Reason
 from connectors.mss.mailbox.settings import ImapSettings
-from connectors.mss.mailbox.wire import LINE, Answer, Wire
+from connectors.mss.mailbox.wire import LINE, LONGEST_ANSWER, Answer, Wire
 
 SEEN = "\\Seen"
 FLAGGED = "\\Flagged"
@@ -220,7 +220,7 @@ class Session:
         tag = self._tag()
         more = iter(replies)
         answers: list[Answer] = []
-        room = 1 << 24
+        room = LONGEST_ANSWER + literal
         try:
             async with asyncio.timeout(seconds or self._settings.timeouts.command):
                 await self._wire.send(b" ".join((tag, *words)))
@@ -233,7 +233,7 @@ class Session:
                     done = self._taken(answer, tag)
                     if done is not None:
                         break
-                    room -= sum(len(r) for r in answer if isinstance(r, bytes))
+                    room -= sum(len(r) if isinstance(r, bytes) else len(r[0]) + len(r[1]) for r in answer)
                     if room < 0:
                         raise MailboxFault(Reason.PROTOCOL)
                     answers.append(

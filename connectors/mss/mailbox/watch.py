@@ -270,6 +270,7 @@ class Watch:
                 *name,
                 type(e).__name__,
                 uuid4().hex[:12],
+                exc_info=e,
             )
             self._failed(trouble, name, Reason.KEEP)
             return False

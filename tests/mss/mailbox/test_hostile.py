@@ -310,6 +310,20 @@ async def test_a_session_that_never_gets_to_its_mails_is_not_called_connected(tm
         assert kept.told == ["disconnected:busy"]
 
 
+async def test_more_bodies_than_were_asked_for(tmp_path: Path) -> None:
+    """Many literals in one answer, each within the limit: bounded in all."""
+    script = Script()
+    one = b"* 9 FETCH (UID 9 BODY[] {1000000}\r\n" + b"x" * 1_000_000 + b")\r\n"
+    script.answers.append((r"UID FETCH 1 \(UID BODY.*", one * 20 + b"%t OK x\r\n"))
+    limits = {"connect": 5, "command": 5, "body": 60}
+    async with (
+        served(script, tmp_path, max_mail_bytes=2_000_000, timeouts=limits) as (made, kept),
+        watching(made, kept),
+    ):
+        await until(lambda: "disconnected:protocol" in kept.told)
+        assert not kept.mails
+
+
 @pytest.mark.parametrize(
     ("greeting", "told"),
     [
