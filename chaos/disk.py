@@ -13,7 +13,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-_LAYOUT = struct.Struct("=iiqqq")
+_LAYOUT = struct.Struct("=iiiiqqq")
 _NOTHING_DIRTY = (1 << 63) - 1
 
 
@@ -36,7 +36,7 @@ class Disk:
     def __init__(self, library: Path, folder: Path, control: Path) -> None:
         self._library, self._folder, self._control = library, folder.resolve(), control.resolve()
         with control.open("wb") as file:
-            file.write(_LAYOUT.pack(0, 0, 0, _NOTHING_DIRTY, 0))
+            file.write(_LAYOUT.pack(0, 0, 0, 0, 0, _NOTHING_DIRTY, 0))
         with control.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
 
@@ -60,19 +60,23 @@ class Disk:
         """Every fsync takes so much longer."""
         self._set(0, "=i", milliseconds)
 
+    def failing(self) -> None:
+        """No fsync succeeds (EIO)."""
+        self._set(8, "=i", errno.EIO)
+
     def clock(self, seconds: int) -> None:
         """The real-time clock is wrong by so much."""
-        self._set(8, "=q", seconds)
+        self._set(16, "=q", seconds)
 
     def calm(self) -> None:
         """A good disk and a good clock."""
-        for offset, form in ((0, "=i"), (4, "=i"), (8, "=q")):
+        for offset, form in ((0, "=i"), (4, "=i"), (8, "=i"), (16, "=q")):
             self._set(offset, form, 0)
 
     def power_cut(self, log: Path) -> int:
         """After a kill: destroy what was written to the write-ahead log and never fsync'd. Bytes destroyed."""
-        _ms, _errno, _clock, begin, end = _LAYOUT.unpack(self._map[: _LAYOUT.size])
-        self._map[16:32] = struct.pack("=qq", _NOTHING_DIRTY, 0)
+        *_rest, begin, end = _LAYOUT.unpack(self._map[: _LAYOUT.size])
+        self._map[24:40] = struct.pack("=qq", _NOTHING_DIRTY, 0)
         if not log.exists() or end <= begin:
             return 0
         size = log.stat().st_size

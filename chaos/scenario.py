@@ -36,7 +36,7 @@ on two connections at once, or twice on one."""
 DMP_KINDS = ("commit_then_drop", "drop", "delay", "slow", "cut_body", "http", "wrong_relates_to")
 MSS_KINDS = ("commit_then_drop", "drop", "data", "rcpt", "cut_rcpt", "delay", "silent", "mail")
 DPI_ANSWERS = ("cut", "AR", "other", "garbage", "silence")
-DISK_KINDS = ("disk_full", "read_only", "slow_fsync", "clock", "power_cut")
+DISK_KINDS = ("disk_full", "read_only", "slow_fsync", "fsync_fails", "clock", "power_cut")
 """They need the preloaded library (`chaos.disk`)."""
 
 
@@ -79,7 +79,7 @@ class Fault:
     """Something that goes wrong once `after` messages were begun, `delay` seconds later, for `seconds`."""
 
     kind: str
-    """kill, term, pause, down, cut, or one of `DISK_KINDS`."""
+    """kill, kill_start (and again while it starts), term, pause, down, cut, or one of `DISK_KINDS`."""
     after: int
     delay: float = 0.0
     seconds: float = 0.0
@@ -275,9 +275,22 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
 
 
 def _kinds(draw: Random) -> list[str]:
-    stops = [draw.choice(("kill", "kill", "power_cut", "term")) for _ in range(draw.randint(1, 3))]
+    stops = [
+        draw.choice(("kill", "kill", "kill_start", "power_cut", "term")) for _ in range(draw.randint(1, 3))
+    ]
     others = draw.choices(
-        ("pause", "down", "cut", "cut", "cut", "disk_full", "read_only", "slow_fsync", "clock"),
+        (
+            "pause",
+            "down",
+            "cut",
+            "cut",
+            "cut",
+            "disk_full",
+            "read_only",
+            "slow_fsync",
+            "fsync_fails",
+            "clock",
+        ),
         k=draw.randint(2, 5),
     )
     return stops + others

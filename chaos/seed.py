@@ -174,8 +174,8 @@ class Seed:
                 status = e.status
             self._ready[node].clear()
             how = self._reason.pop(node, "")
-            if not how and status == -signal.SIGKILL and step:
-                how = "step"
+            if how in ("", "term") and status == -signal.SIGKILL and step:
+                how = "step"  # an armed step may also be met while a SIGTERM is obeyed
             if not how and status == 2 and self._spoilt(node):
                 # a disk that cannot be written: it says so and ends, its service manager starts it again
                 self._note(f"node {node} could not start")
@@ -220,6 +220,13 @@ class Seed:
             case "kill" | "power_cut":
                 await self._ready[node].wait()
                 self._stop(node, fault.kind, signal.SIGKILL)
+            case "kill_start":
+                await self._ready[node].wait()
+                self._stop(node, "kill", signal.SIGKILL)
+                while node in self._reason or not self._cluster.running(node):
+                    await asyncio.sleep(LOOK / 5)
+                await asyncio.sleep(fault.seconds)
+                self._stop(node, "kill", signal.SIGKILL)
             case "term":
                 await self._ready[node].wait()
                 self._stop(node, "term", signal.SIGTERM)
@@ -257,6 +264,8 @@ class Seed:
                 disk.read_only()
             case "slow_fsync":
                 disk.slow(fault.count)
+            case "fsync_fails":
+                disk.failing()
             case "clock":
                 disk.clock(fault.count)
         await asyncio.sleep(fault.seconds)

@@ -2,6 +2,7 @@
  *
  * Only files under $CHAOS_FOLDER are concerned. The harness changes the mapped file $CHAOS_CONTROL at any time.
  *   fsync_ms     every fsync takes so much longer
+ *   fsync_errno  what every fsync fails with (nothing is synced)
  *   write_errno  ENOSPC: nothing that makes a file longer; EROFS: no write at all
  *   clock_s      added to the real-time clock (never to the monotonic one)
  *   dirty        bytes of the write-ahead log written since its last fsync: what a power cut may lose
@@ -23,11 +24,11 @@
 #include <unistd.h>
 
 struct control {
-    int32_t fsync_ms, write_errno;
+    int32_t fsync_ms, write_errno, fsync_errno, unused;
     int64_t clock_s, dirty_from, dirty_to;
 };
 
-static struct control none = {0, 0, 0, INT64_MAX, 0};
+static struct control none = {0, 0, 0, 0, 0, INT64_MAX, 0};
 static struct control *control = &none;
 static char folder[4096];
 static size_t folder_length;
@@ -103,8 +104,9 @@ static int synced(int fd, long call) {
         struct timespec wait = {ms / 1000, (ms % 1000) * 1000000L};
         nanosleep(&wait, 0);
     }
-    if (kind && control->write_errno == EROFS) {
-        errno = EROFS;
+    int failing = control->write_errno == EROFS ? EROFS : control->fsync_errno;
+    if (kind && failing) {
+        errno = failing;
         return -1;
     }
     int64_t to = control->dirty_to;

@@ -21,7 +21,7 @@ def test_a_seed_always_gives_the_same_plan_and_the_same_bytes() -> None:
 
 def test_every_fault_is_planned_by_some_seed() -> None:
     kinds = {f.kind for p in PLANS for f in p.faults}
-    assert kinds == {"kill", "term", "pause", "down", "cut", *DISK_KINDS}
+    assert kinds == {"kill", "kill_start", "term", "pause", "down", "cut", *DISK_KINDS}
     assert {(f.link, f.direction) for p in PLANS for f in p.faults if f.kind == "cut"} == {
         (link, way) for link in ("dmp", "mss") for way in ("out", "back")
     }

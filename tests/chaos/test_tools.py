@@ -129,6 +129,15 @@ def test_a_read_only_disk_refuses_everything(disk: Disk, tmp_path: Path) -> None
     assert run(disk, f"print(open({str(data / 'file')!r}).read())") == "1234567890"
 
 
+def test_an_fsync_that_fails_syncs_nothing(disk: Disk, tmp_path: Path) -> None:
+    disk.failing()
+    assert run(disk, writes(tmp_path / "data", "journal-wal")) == "Input/output error"
+    assert disk.power_cut(tmp_path / "data" / "journal-wal") == 5
+    disk.calm()
+    assert run(disk, writes(tmp_path / "data", "journal-wal")) == "ok"
+    assert disk.power_cut(tmp_path / "data" / "journal-wal") == 0
+
+
 def test_the_clock_jumps_and_the_monotonic_one_does_not(disk: Disk) -> None:
     program = (
         "import time, datetime; print(int(time.time()), int(time.monotonic()), datetime.datetime.now().year)"
