@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.engine.nodes import Nodes, nodes_of
 from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
 from gateway.exchange.accept import check_register
 from gateway.exchange.budget import MemoryBudget
@@ -41,6 +41,7 @@ from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
+from gateway.journal.nodes import Left
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
@@ -73,6 +74,7 @@ class Gateway:
         self.journal: Journal
         self.listener: Listener
         self.runner: DeliveryRunner
+        self.nodes: Nodes
         self.engine: EmbeddedEngine
         self.intake: Intake
         self.mailroom: Mailroom
@@ -183,15 +185,17 @@ class Gateway:
         )
         stops.push_async_callback(self.journal.close)
         clock = Clock()
-        found = await self.journal.write(lambda s: queue.recover(s, clock.now()))
-        if any(found.values()):
-            log.warning("recovery: %s", ", ".join(f"{k}={v}" for k, v in found.items()))
+        self.nodes = nodes_of(self.journal, settings.journal, clock)
+        left = await self.nodes.join()
+        stops.push_async_callback(self.nodes.leave)
+        if any(left.deliveries.values()):
+            log.warning("recovery: %s", ", ".join(f"{k}={v}" for k, v in left.deliveries.items()))
         for connector in self.connectors.values():
             await connector.start()
             stops.push_async_callback(connector.stop)
         for orphan in set(await self.journal.read(queue.open_destinations)) - set(self.connectors):
             log.critical("deliveries wait for the destination %s, which is not configured any more", orphan)
-        removed = await remove_pending(self.journal)
+        removed = await remove_pending(self.journal, left.payloads)
         if removed:
             log.warning("recovery: %d messages were cut while they were written: removed", removed)
         self.overloads = Overloads(
@@ -199,13 +203,11 @@ class Gateway:
             MemoryBudget(settings.listener.memory_budget_bytes, self.connectors),
             Backlog(settings.engine.max_open_deliveries, lambda: self.journal.read(queue.count_open)),
         )
-        token = uuid.uuid4().hex
         pressure = Pressure()
         self.engine = EmbeddedEngine(
             self.journal,
             self.connectors,
             settings.engine.concurrency,
-            token,
             pressure,
             farthest(settings.engine.retry),
         )
@@ -214,7 +216,6 @@ class Gateway:
             self.connectors,
             settings,
             self.telemetry,
-            token,
             self._wake,
             clock,
             budget=self.overloads.budget,
@@ -231,7 +232,7 @@ class Gateway:
             self.layers.checker,
             self.overloads,
         )
-        answered = await self.intake.answer_unanswered()
+        answered = await self.intake.answer_unanswered(left.messages)
         if answered:
             log.warning("recovery: %d messages had no answer: AR stored", answered)
         self.mailroom = Mailroom(
@@ -257,10 +258,10 @@ class Gateway:
         )
         await self.engine.start(self.runner.run, self.runner.allowance)
         stops.push_async_callback(self.engine.stop, settings.listener.drain_timeout)
-        await self.reporter.start()
-        stops.push_async_callback(self.reporter.stop)
-        await self.mailroom.start()
-        stops.push_async_callback(self.mailroom.stop)
+        await self.nodes.watch(self._taken_over, self.engine.drop)
+        stops.push_async_callback(self.nodes.rest)
+        await self.nodes.duty("errors", self.reporter.start, self.reporter.stop)
+        await self.nodes.duty("mailroom", self.mailroom.start, self.mailroom.stop)
         self.validators = self._make_validators(book)
         if settings.web.enabled:
             self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
@@ -278,6 +279,12 @@ class Gateway:
         await self.listener.start()
         stops.push_async_callback(self.listener.drain)
         log.info("MLLP on %s:%d", settings.listener.host, self.mllp_port)
+
+    async def _taken_over(self, left: Left) -> None:
+        """After a node died: what it left is ours."""
+        await remove_pending(self.journal, left.payloads)
+        await self.intake.answer_unanswered(left.messages)
+        self._wake((*self.connectors, MAILROOM))
 
     def _make_validators(self, book: RuleBook) -> dict[Preset, Validator]:
         """One for each preset; the gateway's own asks its connectors and its register too."""

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Text, case, cast
+from sqlalchemy import case, literal
 from sqlmodel import Session, col, func, select
 
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
-from gateway.journal.sql import run
+from gateway.journal.sql import holds, run
 
 
 def instant(at: float | None) -> str | None:
@@ -45,7 +45,7 @@ _EVENT = case(
     # only of what goes to the DPI: the plan of a mail is large. Separators in a text are escaped
     (col(Delivery.destination) != "dpi", None),
     *(
-        (func.instr(cast(col(Delivery.plan), Text), f"|ZAM^{event}^") > 0, event)
+        (holds(col(Delivery.plan), literal(f"|ZAM^{event}^".encode())), event)
         for event in ("Z01", "Z02", "Z03")
     ),
     else_=None,

@@ -1,5 +1,5 @@
 """Fixtures of the whole suite."""
 
-from tests.postgres import database, postgres_server
+from tests.postgres import _kept_database, database, journal_database, postgres_server
 
-__all__ = ["database", "postgres_server"]
+__all__ = ["_kept_database", "database", "journal_database", "postgres_server"]

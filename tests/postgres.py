@@ -134,6 +134,7 @@ class Database:
         return {
             "url": f"postgresql://{USER}@127.0.0.1:{self.server.port}/{self.name}",
             "password_file": str(self.server.password_file),
+            "writers": 4,
             "heartbeat": 0.2,
             "node_timeout": 1.5,
         }
@@ -157,6 +158,28 @@ def postgres_server() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def _kept_database(postgres_server: Server) -> Database:
+    with postgres_server.connect(autocommit=True) as c:
+        c.execute("CREATE DATABASE kept")
+    return Database(postgres_server, "kept")
+
+
+@pytest.fixture
+def journal_database(_kept_database: Database) -> Database:
+    """A database whose journal is empty; its schema may be there already (that is quicker)."""
+    with _kept_database.connect() as c:
+        c.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = 'kept' AND pid <> pg_backend_pid()"
+        )
+        tables = c.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        names = ", ".join(name for (name,) in tables if name != "schema_version")
+        if names:
+            c.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+    return _kept_database
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
-"""The embedded engine: one claiming loop per destination, in the gateway's own process.
+"""The engine: one claiming loop per destination, in each gateway process; the delivery table is the queue.
 
 Purpose: bring due deliveries to the runner, at most `concurrency[destination]` at once, so that one
 unreachable destination never holds up another.
 
 Guarantee: memory does not grow with the backlog (only what is in hand is loaded). A loop that meets a fault
-of the journal waits and goes on; it never ends before `stop`.
+of the journal waits and goes on; it never ends before `stop`. Several processes on one journal share what is due.
 
 Fails: what is still under way when `stop` times out is cancelled; the journal says `sending`, and the next
-start treats it as uncertain.
+start (or another node) treats it as uncertain.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gateway.errors import JournalUnavailable
 from gateway.exchange.pressure import Pressure
 from gateway.journal import queue
 from gateway.journal.queue import Claim, Claimed
+from gateway.journal.sql import node_of
 from gateway.journal.store import Journal
 
 log = logging.getLogger("gateway.engine")
@@ -30,14 +31,17 @@ log = logging.getLogger("gateway.engine")
 DEFAULT_CONCURRENCY = 4
 IDLE_POLL = 30.0
 """Seconds between looks when nothing is due: a safety net, work is normally announced by `wake`."""
+SHARED_POLL = 1.0
+"""The same on a journal that several processes share: another one's work is announced to that one alone. A look is
+one statement; a NOTIFY in the commits would serialise them on the server."""
 FAULT_PAUSE = 1.0
 LIMITED_PAUSE = 0.05
 """After a claim that was limited below the free slots."""
 
 
 class EmbeddedEngine:
-    """See the module. `token` names this process in `delivery.claimed_by`; `farthest`: seconds that a delivery may be
-    put off at most (what is due later is due now: the clock went back).
+    """See the module. `Journal.node` names this process in `delivery.claimed_by`; `farthest`: seconds that a delivery
+    may be put off at most (what is due later is due now: the clock went back).
     """
 
     def __init__(
@@ -45,7 +49,6 @@ class EmbeddedEngine:
         journal: Journal,
         destinations: Iterable[str],
         concurrency: Mapping[str, int],
-        token: str,
         pressure: Pressure | None = None,
         farthest: float = math.inf,
     ) -> None:
@@ -53,10 +56,10 @@ class EmbeddedEngine:
         self._journal = journal
         self._concurrency = {d: max(1, concurrency.get(d, DEFAULT_CONCURRENCY)) for d in destinations}
         self._wake = {d: asyncio.Event() for d in self._concurrency}
-        self._token = token
         self._farthest = farthest
         self._loops: list[asyncio.Task[None]] = []
         self._running: dict[str, set[asyncio.Task[None]]] = {d: set() for d in self._concurrency}
+        self._idle = SHARED_POLL if journal.shared else IDLE_POLL
         self._stopping = False
 
     async def start(self, run: Run, allowance: Allowance) -> None:
@@ -88,6 +91,12 @@ class EmbeddedEngine:
                 log.warning("stop: %d deliveries cut; they will be reconciled at the next start", len(late))
                 await asyncio.wait(late)
 
+    def drop(self) -> None:
+        """What is under way is not ours any more: cut it."""
+        for tasks in self._running.values():
+            for task in tasks:
+                task.cancel()
+
     def in_hand(self) -> int:
         """Deliveries under way."""
         return sum(len(tasks) for tasks in self._running.values())
@@ -101,12 +110,12 @@ class EmbeddedEngine:
             if self._stopping:
                 break
             claimed: Sequence[Claimed] = ()
-            pause = IDLE_POLL if free == 0 else FAULT_PAUSE
+            pause = self._idle if free == 0 else FAULT_PAUSE
             try:
                 limit = min(free, allowance(destination, 1 if pressed else free)) if free > 0 else 0
                 if limit > 0:
                     claim = await self._claim(destination, limit)
-                    claimed, pause = claim.deliveries, _pause(claim, limit, free)
+                    claimed, pause = claim.deliveries, self._pause(claim, limit, free)
             except JournalUnavailable:
                 log.warning(
                     "%s: the journal is unavailable, claiming again in %g s", destination, FAULT_PAUSE
@@ -127,7 +136,7 @@ class EmbeddedEngine:
     async def _claim(self, destination: str, limit: int) -> Claim:
         now = time.time()
         claim = await self._journal.write(
-            lambda session: queue.claim(session, destination, limit, now, self._token, self._farthest)
+            lambda session: queue.claim(session, destination, limit, now, node_of(session), self._farthest)
         )
         if claim.brought_back:
             log.warning(
@@ -141,12 +150,11 @@ class EmbeddedEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery runner failed: %s", type(error).__name__, exc_info=error)
 
-
-def _pause(claim: Claim, limit: int, free: int) -> float:
-    """Seconds until the next look. With no slot left the end of a delivery wakes the loop."""
-    if claim.next_due is None or len(claim.deliveries) >= free:
-        return IDLE_POLL
-    if len(claim.deliveries) == limit:
-        # slots are left, but only so many were allowed (pressure, a circuit's probe)
-        return FAULT_PAUSE if limit == 0 else LIMITED_PAUSE
-    return min(IDLE_POLL, max(0.0, claim.next_due - time.time()))
+    def _pause(self, claim: Claim, limit: int, free: int) -> float:
+        """Seconds until the next look. With no slot left the end of a delivery wakes the loop."""
+        if claim.next_due is None or len(claim.deliveries) >= free:
+            return self._idle
+        if len(claim.deliveries) == limit:
+            # slots are left, but only so many were allowed (pressure, a circuit's probe)
+            return FAULT_PAUSE if limit == 0 else LIMITED_PAUSE
+        return min(self._idle, max(0.0, claim.next_due - time.time()))

@@ -33,6 +33,10 @@ class Engine(Protocol):
         """Claim nothing more; wait up to `timeout` seconds for what is under way."""
         ...
 
+    def drop(self) -> None:
+        """Cut what is under way: this process is not its owner any more."""
+        ...
+
     def in_hand(self) -> int:
         """Deliveries under way."""
         ...

@@ -124,7 +124,6 @@ class DeliveryRunner:
         connectors: Mapping[str, Connector],
         settings: Settings,
         telemetry: Telemetry,
-        token: str,
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
         draw: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
@@ -134,7 +133,6 @@ class DeliveryRunner:
         self._connectors = connectors
         self._settings = settings
         self._telemetry = telemetry
-        self._token = token
         self._wake = wake
         self._clock = clock or Clock()
         self._draw = draw
@@ -211,7 +209,7 @@ class DeliveryRunner:
             if open_for is not None:
                 queue.resume_suspended(session, claimed.destination, ended, open_for)
             due_at = None if following.delay is None else ended + following.delay
-            if not queue.settle(session, claimed, self._token, following.state, outcome, ended, due_at):
+            if not queue.settle(session, claimed, following.state, outcome, ended, due_at):
                 return set()
             kind = "reconcile" if claimed.uncertain else "deliver"
             queue.add_attempt(session, claimed.id, claimed.attempt, kind, started, ended, outcome)

@@ -16,6 +16,7 @@ Fails: `JournalUnavailable` when the operation did not happen (server away, disk
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -69,20 +70,20 @@ _CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "application_name": "segur-gateway",
 }
-_OUR_OWN = ("22", "23", "42")
-"""Classes of SQLSTATE that concern one operation (data, constraint, statement); any other is the server's state."""
+_OUR_OWN = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+"""What concerns one operation (data, constraint, statement); anything else is the server's state."""
 _AGAIN = ("40001", "40P01")
 
 
 _WRITE_MARK = """
-INSERT INTO writer (node, thread, done, at) VALUES (%(node)s, %(thread)s, %(done)s, %(now)s)
-ON CONFLICT (node, thread) DO UPDATE SET done = excluded.done, at = excluded.at"""
-_READ_MARK = "SELECT done FROM writer WHERE node = %(node)s AND thread = %(thread)s FOR UPDATE"
+INSERT INTO writer (process, thread, done, at) VALUES (%(process)s, %(thread)s, %(done)s, %(now)s)
+ON CONFLICT (process, thread) DO UPDATE SET done = excluded.done, at = excluded.at"""
+_READ_MARK = "SELECT done FROM writer WHERE process = %(process)s AND thread = %(thread)s FOR UPDATE"
 
 
 @dataclass(slots=True)
 class _Mark:
-    """Which transaction of which thread."""
+    """Which transaction of which thread of this process."""
 
     thread: int
     done: int = 0
@@ -103,10 +104,11 @@ class PostgresJournal(Journal):
 
     def __init__(self, settings: JournalSettings) -> None:
         super().__init__(settings)
-        self.node = uuid.uuid4().hex
-        self._write_engine = self._engine(settings.writers, _SESSION | _WRITING, reading=False)
+        self.node = self._process = uuid.uuid4().hex
+        self._write_engine = self._engine(settings.writers + 1, _SESSION | _WRITING, reading=False)
         self._read_engine = self._engine(READERS, _SESSION, reading=True)
         self._writers = ThreadPoolExecutor(settings.writers, thread_name_prefix="journal-write")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="journal-aside")
         self._counts = threading.Lock()
         self._queued = 0
         self._begun: dict[Job, float] = {}
@@ -114,6 +116,7 @@ class PostgresJournal(Journal):
         self._numbers = itertools.count()
         try:
             prepare_schema(self._write_engine)
+            self._connect_all()
         except ConfigurationFault:
             self._dispose()
             raise
@@ -127,6 +130,27 @@ class PostgresJournal(Journal):
         with self._counts:
             oldest = min(self._begun.values(), default=None)
         return 0.0 if oldest is None else time.monotonic() - oldest
+
+    async def aside(self, operation: Callable[[Session], T]) -> T:
+        """A write in a thread of its own, whose commit does not wait for the disk."""
+        if self._closed:
+            raise JournalUnavailable("the journal is closed")
+        loop = asyncio.get_running_loop()
+
+        def light(session: Session) -> T:
+            session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
+            return operation(session)
+
+        job = Job(light, loop.create_future(), loop)
+        with self._counts:
+            self._queued += 1
+        self._aside.submit(self._perform, job)
+        result: T = await asyncio.shield(job.future)
+        return result
+
+    def renew(self) -> None:
+        """A new token for all that is begun from now on."""
+        self.node = uuid.uuid4().hex
 
     async def close(self) -> None:
         """Finish the writes under way, close the connections."""
@@ -164,6 +188,13 @@ class PostgresJournal(Journal):
             hide_parameters=True,
             use_native_hstore=False,
         )
+
+    def _connect_all(self) -> None:
+        """The first messages do not wait for connections."""
+        for engine, size in ((self._write_engine, self.settings.writers + 1), (self._read_engine, READERS)):
+            with contextlib.ExitStack() as opened:
+                for _ in range(size):
+                    opened.enter_context(engine.connect())
 
     def _submit(self, job: Job) -> None:
         with self._counts:
@@ -259,7 +290,7 @@ class PostgresJournal(Journal):
         return mark
 
     def _mark(self, mark: _Mark) -> dict[str, Any]:
-        return {"node": self.node, "thread": mark.thread, "done": mark.done}
+        return {"process": self._process, "thread": mark.thread, "done": mark.done}
 
     def _happened(self, mark: _Mark) -> bool:
         """What became of a transaction whose commit lost its connection; waits for a server that is away."""
@@ -278,6 +309,7 @@ class PostgresJournal(Journal):
 
     def _dispose(self) -> None:
         self._writers.shutdown()
+        self._aside.shutdown()
         self._readers.shutdown()
         self._write_engine.dispose()
         self._read_engine.dispose()
@@ -325,11 +357,9 @@ def _told(error: DBAPIError) -> Exception:
     """What the caller gets: the server's own words may quote the row (DETAIL: Failing row contains …)."""
     state = _state(error)
     name = type(error.orig).__name__
-    if state[:2] in _OUR_OWN:
-        constraint = error.orig.diag.constraint_name if isinstance(error.orig, psycopg.Error) else None
-        return type(error)(
-            error.statement, None, type(error.orig or error)(f"{state} {constraint or ''}".strip())
-        )
+    if isinstance(error.orig, _OUR_OWN):
+        words = f"{state} {error.orig.diag.constraint_name or ''}".strip()
+        return type(error)(error.statement, None, type(error.orig)(words))
     return JournalUnavailable(f"the database could not commit ({name} {state})".replace(" )", ")"))
 
 

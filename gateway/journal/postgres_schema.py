@@ -75,8 +75,8 @@ def make(c: Connection) -> None:
         c.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN content SET STORAGE EXTERNAL")
     # the last transaction of each writing thread (gateway/journal/postgres.py)
     c.exec_driver_sql(
-        "CREATE TABLE writer (node TEXT, thread INTEGER, done BIGINT NOT NULL, at FLOAT NOT NULL,"
-        " PRIMARY KEY (node, thread))"
+        "CREATE TABLE writer (process TEXT, thread INTEGER, done BIGINT NOT NULL, at FLOAT NOT NULL,"
+        " PRIMARY KEY (process, thread))"
     )
     c.exec_driver_sql("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     c.exec_driver_sql("INSERT INTO schema_version VALUES (0)")

@@ -25,7 +25,7 @@ INSERT INTO payload_part (payload_id, position, content) VALUES (:payload_id, :p
 DELETE FROM payload_pending WHERE payload_id = :payload_id
 
 -- name: payload_pending
-SELECT payload_id FROM payload_pending WHERE payload_id = :payload_id
+SELECT payload_id FROM payload_pending WHERE payload_id = :payload_id /*pg FOR UPDATE*/
 
 -- name: payloads_pending
 SELECT payload_id FROM payload_pending ORDER BY payload_id
@@ -170,6 +170,7 @@ INSERT INTO report_to (delivery_id, message_id) VALUES (:delivery_id, :message_i
 -- name: told_of_delivery
 SELECT message_id FROM report_to WHERE delivery_id = :delivery_id ORDER BY message_id
 
+-- Nodes that claim at once pass over what the others take; one that was buried takes nothing more.
 -- An uncertain delivery stays uncertain while it is looked into; a suspended one is the circuit's probe.
 -- name: claim_deliveries
 UPDATE delivery
@@ -178,6 +179,7 @@ UPDATE delivery
  WHERE id IN (SELECT id FROM delivery
                WHERE destination = :destination AND state IN ('ready', 'uncertain', 'suspended')
                  AND claimed_by IS NULL AND due_at <= :now
+                 /*pg AND EXISTS (SELECT 1 FROM node WHERE token = :token FOR KEY SHARE)*/
                ORDER BY due_at, id LIMIT :limit /*pg FOR UPDATE SKIP LOCKED*/)
 RETURNING id, message_id, mail_id, payload_id, destination, recipient, action, plan, attempts, state, expires_at,
           (SELECT control_id FROM message WHERE message.id = delivery.message_id) AS control_id,
@@ -264,7 +266,7 @@ INSERT INTO node (token, name, beat, started_at) VALUES (:token, :name, 1, :now)
 UPDATE node SET beat = beat + 1 WHERE token = :token
 
 -- name: nodes
-SELECT token, name, beat FROM node ORDER BY token
+SELECT token, beat FROM node
 
 -- A dead node's row is gone for one taker only, and not if it gave a sign of life in between.
 -- name: bury_node
@@ -278,6 +280,14 @@ INSERT INTO duty (name, node) VALUES (:name, :node)
 ON CONFLICT (name) DO UPDATE SET node = excluded.node
  WHERE duty.node = excluded.node OR NOT EXISTS (SELECT 1 FROM node WHERE token = duty.node)
 
+-- Tokens of nodes that are no more, by what they left.
+-- name: orphan_tokens
+SELECT claimed_by AS token FROM delivery
+ WHERE claimed_by IS NOT NULL AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ UNION SELECT node FROM message WHERE state = 'received'
+ UNION SELECT node FROM payload_pending
+EXCEPT SELECT token FROM node
+
 -- name: adopt_message
 UPDATE message SET node = :node WHERE id = :message_id AND state = 'received'
 
@@ -286,6 +296,9 @@ UPDATE message SET node = :node WHERE state = 'received' AND node = :dead RETURN
 
 -- name: adopt_payloads
 UPDATE payload_pending SET node = :node WHERE node = :dead RETURNING payload_id
+
+-- name: duties
+SELECT name, node FROM duty
 
 -- name: delete_duties
 DELETE FROM duty WHERE node = :node

@@ -203,6 +203,8 @@ class Claimed:
     arrived: bool = False
     """A receipt says that it arrived, whatever became of the try."""
     originals: tuple[ClaimedOriginal, ...] = ()
+    token: str = ""
+    """Of the process that claimed it."""
 
     @property
     def size(self) -> int:
@@ -251,6 +253,7 @@ def claim(
         unknown = run(session, "uncertain_delivery", delivery_id=row.id).one() if uncertain else None
         claimed.append(
             Claimed(
+                token=token,
                 id=row.id,
                 message_id=row.message_id,
                 control_id=row.control_id or "",
@@ -355,7 +358,6 @@ def next_due(session: Session, destination: str) -> float | None:
 def settle(
     session: Session,
     claimed: Claimed,
-    token: str,
     after: DeliveryState,
     outcome: Outcome,
     now: float,
@@ -369,7 +371,7 @@ def settle(
     final = after in FINAL
     if final:
         lock_sets(session, run(session, "set_keys_of_delivery", delivery_id=claimed.id).scalars())
-    row = run(session, "claimed_delivery", delivery_id=claimed.id, token=token).first()
+    row = run(session, "claimed_delivery", delivery_id=claimed.id, token=claimed.token).first()
     if row is None:
         return False
     move(DeliveryState(row.state), after)

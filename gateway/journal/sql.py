@@ -14,7 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CursorResult
+from sqlalchemy import Boolean, CursorResult
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import Session
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.M | re.S)
@@ -71,6 +73,24 @@ def lock(session: Session, *names: str) -> bool:
 def _key(name: str) -> int:
     """64 bits of a name. Two names with the same wait for each other, no more."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+class holds(FunctionElement[bool]):
+    """`holds(column, literal(b"…"))`: bytes that occur in a column of bytes."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(holds, "sqlite")
+def _instr(element: holds, compiler: Any, **kw: Any) -> str:
+    return f"(instr({compiler.process(element.clauses, **kw)}) > 0)"
+
+
+@compiles(holds, "postgresql")
+def _position(element: holds, compiler: Any, **kw: Any) -> str:
+    column, part = element.clauses
+    return f"(position({compiler.process(part, **kw)} IN {compiler.process(column, **kw)}) > 0)"
 
 
 def node_of(session: Session) -> str:

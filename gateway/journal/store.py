@@ -107,6 +107,7 @@ class Journal(ABC):
         if within is not None and within < math.inf:
             done, _waiting = await asyncio.wait((future,), timeout=max(0.0, within))
             if not done and (self._withdraw(job) or leave):
+                job.operation = None  # not run again either
                 future.add_done_callback(lambda f: f.cancelled() or f.exception())
                 raise JournalLate("no commit in time")
         # shielded: a caller that is cancelled must not make the commit's result fail
@@ -131,6 +132,14 @@ class Journal(ABC):
     @abstractmethod
     def stalled_for(self) -> float:
         """Seconds since a writer began the commit that it is at; 0 when all wait for work."""
+
+    async def aside(self, operation: Callable[[Session], T]) -> T:
+        """As `write`, but before everything that waits; of effects that may be lost with the power (signs of life)."""
+        return await self.write(operation)
+
+    def renew(self) -> None:
+        """Become another node: the old one was buried. Only of a shared journal."""
+        raise NotImplementedError
 
     async def copy_back(self) -> None:
         """After megabytes of one message: what may be done beside the writers, so that no commit finds it to do."""

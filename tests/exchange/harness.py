@@ -5,10 +5,13 @@ socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from fixtures import build
 from gateway import views
@@ -21,12 +24,54 @@ from tests.exchange.scripted import Scripted
 ROOT = "1.2.250.1.71.4.2.2.990000010.77"
 
 
+JOURNAL: dict[str, Any] = {}
+"""The settings `[journal]` of the database under test; empty: SQLite in the test's folder (see conftest.py)."""
+
+
+class Raw:
+    """The journal's tables, from outside the gateway."""
+
+    def __init__(self, directory: Path) -> None:
+        if JOURNAL:
+            password = Path(JOURNAL["password_file"]).read_text()
+            self.db: Any = psycopg.connect(JOURNAL["url"], password=password, autocommit=True)
+        else:
+            self.db = sqlite3.connect(directory / "journal.sqlite", isolation_level=None)
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """A cursor; parameters are `?`."""
+        return self.db.execute(statement.replace("?", "%s") if JOURNAL else statement, parameters)
+
+
+@contextmanager
+def raw(directory: Path) -> Iterator[Raw]:
+    """While the gateway runs or between two runs."""
+    opened = Raw(directory)
+    try:
+        yield opened
+    finally:
+        opened.db.close()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Another process keeps the journal from committing anything."""
+    with raw(directory) as other:
+        other.execute("BEGIN" if JOURNAL else "BEGIN IMMEDIATE")
+        if JOURNAL:
+            other.execute("LOCK TABLE writer IN EXCLUSIVE MODE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+
+
 def settings(**tables: Any) -> Settings:
     """Defaults on free ports, quick retries; `tables` replace whole tables."""
     base: dict[str, Any] = {
         "listener": {"port": 0, "drain_timeout": 5},
         "web": {"enabled": False},
-        "journal": {"path": "journal.sqlite"},
+        "journal": JOURNAL or {"path": "journal.sqlite"},
         "ack": {"deadline": 10},
         "engine": {"retry": {"first": 0.05, "longest": 0.2, "jitter": 0, "circuit_probe": 0.1}},
         "connectors": {"dmp": {}, "mss": {}, "dpi": {}},

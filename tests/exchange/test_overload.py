@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +18,7 @@ from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.hl7.framing import END, START
 from gateway.hl7.message import MAX_MSH, MAX_SEGMENTS
 from gateway.journal import payloads
-from tests.exchange.harness import Running, Scripted, cda, running, submit
+from tests.exchange.harness import Running, Scripted, cda, locked, raw, running, submit
 
 MB = 1_000_000
 
@@ -34,18 +31,6 @@ def big(control_id: str, number: int = 1, pdf: int = 3 * MB) -> bytes:
     """A message of about 1.8 times `pdf` bytes, as it goes on the wire."""
     document = cda(number, payload=build.pdf(pdf))
     return re.sub(rb"\r\n|\n", b"\r", build.mdm("T02", document, control_id=control_id))
-
-
-@contextmanager
-def locked(journal: Path) -> Iterator[None]:
-    """Another process holds the journal's write lock."""
-    other = sqlite3.connect(journal, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 class Half:
@@ -212,14 +197,13 @@ async def test_a_20_mb_pdf_arrives_byte_for_byte_in_the_journal_and_at_both_conn
         again = await r.send(message)
         assert again.code == "AA", "the same message gets its stored answer"
         assert set(r.gateway.overloads.budget.used().values()) == {0}
-        with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        with raw(tmp_path) as db:
             parts = db.execute("SELECT content FROM payload_part ORDER BY payload_id, position").fetchall()
             stored = b"".join(part for (part,) in parts)
             assert max(len(part) for (part,) in parts) == payloads.PART
             assert hashlib.sha256(stored).digest() == hashlib.sha256(message).digest()
             assert db.execute("SELECT count(*) FROM payload").fetchone() == (1,), "kept once"
             assert db.execute("SELECT count(*) FROM payload_pending").fetchone() == (0,)
-        db.close()
 
 
 async def test_the_same_msh_10_with_another_big_content_is_refused_and_kept(tmp_path: Path) -> None:
@@ -240,11 +224,10 @@ async def test_what_a_stop_left_of_a_big_message_is_removed_at_start(tmp_path: P
             await journal.write(lambda s, p=position, c=part: payloads.add_part(s, payload_id, p, c))
     async with running(tmp_path) as r:
         assert await r.gateway.journal.read(payloads.pending) == []
-        with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        with raw(tmp_path) as db:
             left = db.execute("SELECT count(*) FROM payload_part WHERE payload_id = ?", (payload_id,))
             assert left.fetchone() == (0,)
             assert db.execute("SELECT count(*) FROM payload").fetchone() == (1,)
-        db.close()
         assert (await r.send(kept)).code == "AA"
 
 
@@ -256,7 +239,7 @@ async def test_a_journal_that_hangs_is_ar_in_time_and_nothing_is_accepted_twice(
 ) -> None:
     """EXC-OVERLOAD-JOURNAL: withdrawn, so that what was answered AR is not accepted when the journal is back."""
     async with running(tmp_path, ack={"deadline": 0.5}) as r:
-        with locked(tmp_path / "journal.sqlite"), monkeypatch.context() as patch:
+        with locked(tmp_path), monkeypatch.context() as patch:
             patch.setattr("gateway.app.READY_WITHIN", 0.2)
             async with asyncio.timeout(10):  # the lock itself would be waited for 30 s
                 acks = await asyncio.gather(*(r.send(submit(f"M{n}", n)) for n in range(3)))
@@ -279,14 +262,13 @@ async def test_a_second_commit_that_hangs_is_ar_and_is_withdrawn(tmp_path: Path)
         connectors["dmp"].prepare_seconds = 0.3
         sending = asyncio.create_task(r.send(submit("M1")))
         await r.until(lambda: r.dmp.prepared == 1)
-        with locked(tmp_path / "journal.sqlite"):
+        with locked(tmp_path):
             async with asyncio.timeout(10):
                 ack = await sending
             assert (ack.code, rules(ack)) == ("AR", ["EXC-OVERLOAD-JOURNAL"])
         await r.gateway.journal.write(lambda s: None)  # all that waited has been looked at
-        with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        with raw(tmp_path) as db:
             assert db.execute("SELECT count(*) FROM delivery").fetchone() == (0,)
-        db.close()
         connectors["dmp"].prepare_seconds = 0
         assert (await r.send(submit("M1"))).code == "AA"
         await r.settled("M1")
@@ -297,7 +279,7 @@ async def test_a_journal_known_to_hang_refuses_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path, ack={"deadline": 120}) as r:
-        with locked(tmp_path / "journal.sqlite"), monkeypatch.context() as patch:
+        with locked(tmp_path), monkeypatch.context() as patch:
             patch.setattr(overload, "STALLED", 0.2)
             waiting = asyncio.create_task(r.gateway.journal.write(lambda s: None))
             await r.until(lambda: r.gateway.journal.stalled_for > 0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +12,14 @@ import pytest
 from connectors.port import Outcome, OutcomeClass
 from gateway.errors import JournalUnavailable
 from gateway.journal.store import Journal
-from tests.exchange.harness import Scripted, running, submit
+from tests.exchange.harness import Scripted, raw, running, submit
 
 
 async def test_a_message_without_an_answer_gets_ar_at_start_and_may_be_sent_again(tmp_path: Path) -> None:
     async with running(tmp_path) as r:
         await r.send(submit("M1"))
         await r.settled("M1")
-    with sqlite3.connect(tmp_path / "journal.sqlite") as db:  # as a stop between the two commits leaves it
+    with raw(tmp_path) as db:  # as a stop between the two commits leaves it
         db.execute("DELETE FROM attempt")
         db.execute("DELETE FROM report_to")
         db.execute("DELETE FROM delivery_document")
@@ -28,7 +27,6 @@ async def test_a_message_without_an_answer_gets_ar_at_start_and_may_be_sent_agai
         db.execute("DELETE FROM delivery")
         db.execute("DELETE FROM document")
         db.execute("UPDATE message SET state = 'received', ack = NULL, ack_code = NULL, answered_at = NULL")
-    db.close()
     async with running(tmp_path) as r:
         state = await r.state("M1")
         assert (state["state"], state["ack"]) == ("answered", "AR")
@@ -43,11 +41,10 @@ async def test_a_delivery_in_hand_is_reconciled_at_start(tmp_path: Path) -> None
     async with running(tmp_path) as r:
         await r.send(submit("M1", recipients=()))
         await r.settled("M1")
-    with sqlite3.connect(tmp_path / "journal.sqlite") as db:  # as a kill during the transaction leaves it
+    with raw(tmp_path) as db:  # as a kill during the transaction leaves it
         db.execute(
             "UPDATE delivery SET state = 'sending', finished_at = NULL, claimed_by = 'dead' WHERE destination = 'dmp'"
         )
-    db.close()
     connectors = {name: Scripted(name) for name in ("dmp", "mss", "dpi")}
     connectors["dmp"].reconciled = [Outcome(OutcomeClass.SUCCESS)]
     async with running(tmp_path, connectors) as r:
@@ -120,13 +117,12 @@ async def test_damaged_bytes_are_never_sent(tmp_path: Path) -> None:
         r.dmp.outcomes = [Outcome(OutcomeClass.TRANSIENT)]
         await r.send(submit("M1", recipients=()))
         await r.until(lambda: len(r.dmp.jobs) == 1)
-    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+    with raw(tmp_path) as db:
         content = db.execute("SELECT content FROM payload").fetchone()[0]
         at = content.index(b"^Base64^") + 400
         other = b"A" if content[at : at + 1] != b"A" else b"B"
         db.execute("UPDATE payload SET content = ?", (content[:at] + other + content[at + 1 :],))
         db.execute("UPDATE delivery SET due_at = 0")
-    db.close()
     async with running(tmp_path) as r:
         await r.until(lambda: len(r.dmp.jobs) >= 1)
         await r.until(lambda: len(r.dmp.reconciliations) >= 1)
@@ -151,6 +147,7 @@ async def test_bytes_that_are_not_text_in_msh_are_refused_not_ar(tmp_path: Path,
         assert ack.code == "AE"
 
 
+@pytest.mark.sqlite
 async def test_the_journal_is_its_owners_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as r:
         await r.send(submit("M1"))

@@ -21,7 +21,8 @@ from gateway.journal import sql
 from gateway.journal.models import Delivery, Message, Payload
 from gateway.journal.queue import Claimed
 from gateway.journal.store import Journal
-from gateway.settings import RetrySettings
+from gateway.settings import JournalSettings, RetrySettings
+from tests.exchange import harness
 
 
 def test_every_state_has_its_row_and_final_states_have_no_way_out() -> None:
@@ -53,7 +54,7 @@ def test_move_follows_the_table(before: DeliveryState, after: DeliveryState) -> 
 
 
 async def test_the_database_refuses_a_state_that_the_table_does_not_have(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "j.sqlite")
+    journal = await Journal.open(tmp_path / "j.sqlite", JournalSettings(**harness.JOURNAL))
 
     def insert(state: str, finished: float | None) -> object:
         def operation(session: Session) -> None:
