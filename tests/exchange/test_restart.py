@@ -11,7 +11,6 @@ import pytest
 
 from connectors.port import Outcome, OutcomeClass
 from gateway.errors import JournalUnavailable
-from gateway.journal.store import Journal
 from tests.exchange.harness import Scripted, raw, running, submit
 
 
@@ -57,15 +56,13 @@ async def test_a_delivery_in_hand_is_reconciled_at_start(tmp_path: Path) -> None
 @contextmanager
 def second_commit_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The bytes are committed, then the disk is full."""
-    real, calls = Journal.write, iter(range(1000))
+    from gateway.exchange import intake
 
-    async def write(self: Journal, operation: object, *args: object, **kwargs: object) -> object:
-        if next(calls) == 1:
-            raise JournalUnavailable("disk full")
-        return await real(self, operation, *args, **kwargs)  # type: ignore[arg-type]
+    def full(*_args: object) -> None:
+        raise JournalUnavailable("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", write)
+        patch.setattr(intake, "accept", full)
         yield
 
 
