@@ -477,7 +477,11 @@ UPDATE incident
                            ON e.delivery_id = r.delivery_id
                      WHERE r.incident_id = incident.id AND e.failed_at IS NULL)
  WHERE id = :incident_id AND report_id IS NULL
-RETURNING report_id
+
+-- name: resolve_error_reports_of
+UPDATE error_report SET resolved_at = :now
+ WHERE failed_at IS NOT NULL AND resolved_at IS NULL AND again_at IS NOT NULL
+   AND delivery_id IN (SELECT delivery_id FROM reported_incident WHERE incident_id = :incident_id)
 
 -- name: error_report_failed
 UPDATE error_report SET failed_at = :now WHERE delivery_id = :delivery_id
@@ -497,10 +501,11 @@ UPDATE error_report SET again_at = :now WHERE delivery_id = :delivery_id
 UPDATE incident SET report_id = NULL
  WHERE id IN (SELECT incident_id FROM reported_incident WHERE delivery_id = :delivery_id)
 
--- What a report that arrived tells needs no other one.
+-- What failed and was given back is told by a later report that arrived.
 -- name: resolve_error_reports
 UPDATE error_report SET resolved_at = :now
  WHERE failed_at IS NOT NULL AND resolved_at IS NULL
+   AND again_at <= (SELECT made.at FROM error_report made WHERE made.delivery_id = :delivery_id)
    AND delivery_id IN (SELECT other.delivery_id
                          FROM reported_incident own CROSS JOIN reported_incident other
                               ON other.incident_id = own.incident_id

@@ -94,9 +94,8 @@ def arrived(session: Session, delivery_id: int, now: float) -> None:
 
 def told_already(session: Session, incident_id: int, now: float) -> None:
     """Every mailbox that must hear of it knows an error: the report to another one is no trouble any more."""
-    told = run(session, "incident_told_already", incident_id=incident_id).scalar()
-    if told is not None:
-        arrived(session, told, now)
+    if run(session, "incident_told_already", incident_id=incident_id).rowcount:
+        run(session, "resolve_error_reports_of", incident_id=incident_id, now=now)
 
 
 def give_back(session: Session, before: float, now: float) -> int:
