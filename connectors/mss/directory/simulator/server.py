@@ -95,6 +95,7 @@ class DirectorySimulator:
         self._tls = (certificate, key)
         self._history: list[str] = []
         self._running: tuple[_Server, asyncio.Task[None]] | None = None
+        self._stopping = asyncio.Event()
         self._key_file = directory.resolve() / "api-key"
         self._key_file.write_text(api_key + "\n", encoding="ascii")
         self._key_file.chmod(0o600)
@@ -103,6 +104,7 @@ class DirectorySimulator:
 
     async def start(self) -> None:
         """Listen."""
+        self._stopping.clear()
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -129,6 +131,7 @@ class DirectorySimulator:
     async def stop(self) -> None:
         """Close the socket; answers under way are dropped."""
         running, self._running = self._running, None
+        self._stopping.set()
         if running is not None:
             running[0].should_exit = running[0].force_exit = True
             await running[1]
@@ -168,7 +171,10 @@ class DirectorySimulator:
 
     async def _answered(self, kind: str, pairs: list[tuple[str, str]], key: str) -> Response:
         fault = self._fault()
-        await asyncio.sleep(fault.seconds)
+        if fault.seconds:
+            # a stop ends the wait
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), fault.seconds)
         if fault.status != 200:
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
             return _outcome(fault.status, "fault on order", headers)
