@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,18 @@ async def test_metrics_count_messages_latency_deliveries_and_queues(tmp_path: Pa
             'segur_findings_total{rule="EXC-ALREADY-TRANSMITTED",severity="reject"} 1.0',
         ):
             assert line in seen, line
+
+
+async def test_the_age_of_what_a_connector_uses_is_told(tmp_path: Path) -> None:
+    """`connectors.port.WithAges` (the white list of MSSanté): a metric, and a date in `/readyz`."""
+    async with running(tmp_path, **WEB) as r:
+        day = datetime.now(UTC) - timedelta(hours=1)
+        r.mss.ages = lambda: {"white_list": day}  # type: ignore[attr-defined]
+        seen = (await get(r, "/metrics")).text
+        told = re.search(r'segur_data_age_seconds\{data="white_list",destination="mss"\} (\S+)', seen)
+        assert told is not None and 3600 <= float(told.group(1)) < 3700
+        checks = (await get(r, "/readyz")).json()["checks"]
+        assert checks["mss.white_list"] == f"{day:%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def test_queue_depth_and_age_while_a_destination_is_down(tmp_path: Path) -> None:
