@@ -59,7 +59,8 @@ class NotRenderable(BadInput):
 
 
 def page(content: bytes) -> str:
-    """The HTML page of a CDA's bytes. Raises `NotRenderable`. About 2 ms for 64 kB."""
+    """The HTML page of a CDA's bytes. Raises `NotRenderable`. 1 ms for the 60 kB of a report, 10 ms for a table of 3000
+    cells."""
     try:
         root = etree.fromstring(content, safe_parser(len(content)))
     except etree.XMLSyntaxError:
@@ -163,10 +164,12 @@ class _Page:
         self.texts += len(text.strip())
         if self.texts > MAX_TEXT:
             raise NotRenderable("the narrative is too long")
-        if len(parent):
-            parent[-1].tail = (parent[-1].tail or "") + text
-        else:
+        # not `len(parent)`, which counts: a paragraph may hold thousands of line breaks
+        last = next(parent.iterchildren(reversed=True), None)
+        if last is None:
             parent.text = (parent.text or "") + text
+        else:
+            last.tail = (last.tail or "") + text
 
     def _fill(self, into: etree._Element, source: etree._Element, depth: int) -> None:
         """The content of a narrative element."""

@@ -128,8 +128,8 @@ class MssSettings(SmtpTransport):
     render_pdf: Literal["never", "auto"] = "auto"
     """PDF copy of a structured document that holds none: `auto` renders it when the extra `pdf` (WeasyPrint, with the
     system's Pango and a font) is there; without a copy the mail goes all the same, with a warning."""
-    render_timeout: float = Field(default=20.0, gt=0, le=300)
-    """Seconds for one copy; it is made after the ACK."""
+    render_timeout: float = Field(default=60.0, gt=0, le=300)
+    """Seconds for one copy; it is made after the ACK, when ACKs leave a processor to it."""
     render_memory_mb: int = Field(default=1500, ge=300)
     """Memory of the process that renders."""
 
