@@ -58,7 +58,7 @@ log = logging.getLogger("connectors.mss")
 _INLINE = 500_000
 """Documents up to this many bytes in all are prepared in the event loop (2 ms); above, in a thread."""
 _INLINE_PAGES = 30_000
-"""The same when a narrative is turned into a page too (1 ms for the 60 kB of a report, 10 for those of a mere table)."""
+"""The same when a narrative is turned into a page too (1 ms for a report of 60 kB, 10 for a mere table)."""
 
 
 def create(context: ConnectorContext) -> MssConnector:
