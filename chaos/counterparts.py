@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from chaos.history import Mailed, Stored, Submitted
 from chaos.messages import named_in
 
 PATIENCE = 30.0
+ROUNDING = 0.002
+"""Seconds: the events are written with their milliseconds, rounded down."""
 
 
 def free_port() -> int:
@@ -173,17 +176,23 @@ class Mss(Counterpart):
         return sorted((self.directory / "mails").glob("*.eml"))
 
     def records(self) -> list[Mailed]:
-        """The mails that it took. Copies of one mail have one Message-ID: they are told apart by their order."""
-        answers: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        """The mails that it took, by the instant at which it wrote them.
+
+        Copies of one mail have one Message-ID: an event belongs to the last one written before it. One without an event
+        is the mail of a gateway that was gone before the operator could answer: taken, and nobody was told.
+        """
+        files: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        made: list[Mailed] = []
+        for path in self._files():
+            raw, at = path.read_bytes(), path.stat().st_mtime
+            key, recipient, message_id, documents = named_in(raw)
+            files[message_id].append((at, len(made)))
+            digest = hashlib.sha256(raw).hexdigest()
+            made.append(Mailed(at, key, recipient, message_id, digest, "cut", documents))
         for event in self.events():
             if event["action"] == "mail" and event["kept"]:
-                answers[event["message_id"]].append((_at(event), event["result"]))
-        made = []
-        for path in self._files():
-            raw = path.read_bytes()
-            key, recipient, message_id, documents = named_in(raw)
-            # a mail without its event: the operator was stopped between them
-            at, answer = answers[message_id].pop(0) if answers[message_id] else (0.0, "?")
-            digest = hashlib.sha256(raw).hexdigest()
-            made.append(Mailed(at, key, recipient, message_id, digest, answer, documents))
-        return made
+                before = [f for f in files[event["message_id"]] if f[0] <= _at(event) + ROUNDING]
+                if before:
+                    files[event["message_id"]].remove(before[-1])
+                    made[before[-1][1]] = replace(made[before[-1][1]], answer=event["result"])
+        return sorted(made, key=lambda m: m.at)

@@ -120,7 +120,7 @@ async def _run(args: argparse.Namespace, directory: Path) -> int:
             totals.add(seed, report)
             said = ", ".join(f"{p.kind}: {p.text}" for p in report.problems) or "held"
             print(
-                f"seed {seed}: {len(plan.messages)} messages, {report.stops} stops, "
+                f"seed {seed}: {len(plan.messages)} messages, {report.acknowledged} acknowledged, {report.stops} stops, "
                 f"{report.duplicates_in_window} duplicates in the window, {time.monotonic() - began:.1f} s: {said}",
                 flush=True,
             )
@@ -131,10 +131,13 @@ async def _run(args: argparse.Namespace, directory: Path) -> int:
                 )
             elif not args.keep:
                 shutil.rmtree(folder)
+    except asyncio.CancelledError:
+        print("stopped: the seeds so far", flush=True)
+        raise
     finally:
         await world.stop()
-    for line in totals.lines():
-        print(line, flush=True)
+        for line in totals.lines():
+            print(line, flush=True)
     return 1 if totals.problems or not totals.seeds else 0
 
 
@@ -145,7 +148,6 @@ async def _stoppable(args: argparse.Namespace, directory: Path) -> int:
     try:
         return await task
     except asyncio.CancelledError:
-        print("stopped", flush=True)
         return 1
 
 

@@ -184,7 +184,7 @@ class Seed:
             lost = self._cluster.power_cut(node) if how == "power_cut" else 0
             held = await asyncio.to_thread(self._cluster.held, node)
             detail = step if how == "step" else f"{lost} bytes lost" if lost else f"status {status}"
-            if how == "term" and status != 0:
+            if how == "term" and status not in (0, -signal.SIGTERM):  # -15: while it was starting
                 how = "crash"
             self._world.history.add(
                 Stopped(
