@@ -121,7 +121,8 @@ async def _run(args: argparse.Namespace, directory: Path) -> int:
             said = ", ".join(f"{p.kind}: {p.text}" for p in report.problems) or "held"
             print(
                 f"seed {seed}: {len(plan.messages)} messages, {report.acknowledged} acknowledged, "
-                f"{report.stops} stops, {report.duplicates_in_window} duplicates in the window, {time.monotonic() - began:.1f} s: {said}",
+                f"{report.stops} stops, {report.duplicates_in_window} duplicates in the window, "
+                f"{time.monotonic() - began:.1f} s: {said}",
                 flush=True,
             )
             if report.problems:
