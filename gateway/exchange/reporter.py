@@ -90,7 +90,8 @@ def plan(pending: Sequence[Pending], recent: Sequence[Recent], now: float, burst
     for (family, mailboxes), items in groups.items():
         times = [sent.setdefault((mailbox, family), []) for mailbox in mailboxes]
         late = [i for i in items if any(_waited(i.at, t, burst, window) for t in times)]
-        fresh = [i for i in items if i not in late]
+        waited = {i.id for i in late}
+        fresh = [i for i in items if i.id not in waited]
         queued = [tuple(i.id for i in late)] if late else []
         queued += [(i.id,) for i in fresh]
         while queued:
