@@ -23,6 +23,8 @@ from gateway.childprocess import environment
 log = logging.getLogger("connectors.mss")
 
 START_WITHIN = 30.0
+READY_WITHIN = 3.0
+"""Seconds that an ACK waits for the first start of the worker."""
 KEPT_PAGES = 64
 KEPT_BYTES = 20_000_000
 PAGES_OF_A_WORKER = 200
@@ -41,7 +43,8 @@ class Renderer:
         self._kept: OrderedDict[str, bytes | None] = OrderedDict()
         self._installed = False
         self._usable: bool | None = None
-        """None: not tried yet."""
+        """None: not known yet. False: the worker itself said what is missing."""
+        self._probe: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Look whether the extra is there; whether it works is seen at the first document that needs it."""
@@ -50,24 +53,37 @@ class Renderer:
             log.info("PDF copies are not rendered: the extra `pdf` is not installed")
 
     async def ready(self) -> bool:
-        """Pages can be rendered here: the extra and its system libraries are there. Starts the worker the first
-        time (about a second); never fails."""
+        """Pages can be rendered here: the extra and its system libraries are there. The first time the worker is
+        started (about a second); one that is not there within `READY_WITHIN` seconds counts as absent, until it is.
+        Never fails, never waits for a page that is being laid out."""
         if not self._installed:
             return False
-        if self._usable is not None:
-            # without a turn: an ACK does not wait for a page that is being laid out
-            return self._usable
-        async with self._turn:
-            if self._usable is None:
-                problem = await self._open()
-                self._usable = not problem
-                if problem:
-                    log.warning("PDF copies are not rendered: %s", problem)
-            return self._usable
+        if self._usable is None:
+            if self._probe is None:
+                self._probe = asyncio.create_task(self._try(), name="mss-pdf-worker")
+            await asyncio.wait({self._probe}, timeout=READY_WITHIN)
+        return self._usable is True
+
+    async def _try(self) -> None:
+        """Start the worker for the first time."""
+        try:
+            async with self._turn:
+                problem = await self._open() if self._process is None else ""
+            if problem:
+                log.warning("PDF copies are not rendered: %s", problem)
+            else:
+                self._usable = True
+        finally:
+            self._probe = None
 
     async def stop(self) -> None:
         """End the worker: it keeps nothing."""
         self._installed = False
+        probe = self._probe
+        if probe is not None:
+            probe.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await probe
         await self._end()
 
     async def render(self, key: str, html: str) -> bytes | None:
@@ -143,6 +159,9 @@ class Renderer:
         if "ready" in first:
             return ""
         await self._end()
+        if "fault" in first:
+            # a missing library; a start that took too long may succeed the next time
+            self._usable = False
         return str(first.get("fault", "the worker does not start"))
 
     async def _end(self) -> None:

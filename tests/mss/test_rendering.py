@@ -36,11 +36,19 @@ ABSENT = (
 )
 
 
+async def usable(made: Renderer) -> bool:
+    """`ready`, with all the time that a busy machine needs to start a worker."""
+    while not await made.ready():
+        if not made._installed or made._usable is False:
+            return False
+    return True
+
+
 @pytest.fixture
 async def renderer() -> AsyncIterator[Renderer]:
     made = Renderer(20.0, 1500)
     made.start()
-    if not await made.ready():
+    if not await usable(made):
         pytest.skip(ABSENT)
     yield made
     await made.stop()
@@ -116,7 +124,7 @@ def test_generated_narratives_are_whole_in_the_copy() -> None:
         everything_is_there(document, read(pdf), in_order=False)
 
     try:
-        if not loop.run_until_complete(renderer.ready()):
+        if not loop.run_until_complete(usable(renderer)):
             pytest.skip(ABSENT)
         check()
     finally:
@@ -167,7 +175,7 @@ async def test_a_page_that_takes_too_long_or_too_much_is_given_up_once(
     """The worker is replaced; the next page is rendered; the same one is not tried again."""
     made = Renderer(1.0, 600)
     made.start()
-    if not await made.ready():
+    if not await usable(made):
         pytest.skip(ABSENT)
     slow = "<table>" + "<tr><td>x<td>y</tr>" * 60_000 + "</table>"
     with caplog.at_level(logging.WARNING, "connectors.mss"):
@@ -189,6 +197,49 @@ async def test_a_worker_that_is_killed_is_replaced(renderer: Renderer) -> None:
     assert await renderer.render("b", "<p>b</p>") is not None
 
 
+async def test_an_ack_waits_little_for_a_worker_that_is_slow_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Absent until it is there; then it is, without a restart."""
+    monkeypatch.setattr(rendering, "READY_WITHIN", 0.01)
+    made = Renderer(20.0, 1500)
+    assert not await made.ready()
+    made.start()
+    assert not await made.ready()
+    async with asyncio.timeout(30):
+        while made._usable is None:
+            await asyncio.sleep(0.05)
+    if made._usable is False:
+        pytest.skip(ABSENT)
+    assert await made.ready()
+    await made.stop()
+    assert not await made.ready()
+    # stopped in the middle of its start: no process is left
+    other = Renderer(20.0, 1500)
+    other.start()
+    assert not await other.ready()
+    await other.stop()
+    assert other._process is None
+
+
+async def test_a_worker_that_says_what_is_missing_is_not_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Too little memory for its libraries: one warning, then nothing is started any more."""
+    made = Renderer(20.0, 20)
+    made.start()
+    with caplog.at_level(logging.WARNING, "connectors.mss"):
+        assert not await made.ready()
+        async with asyncio.timeout(30):
+            while made._probe is not None:
+                await asyncio.sleep(0.05)
+        first = len(caplog.records)
+        assert not await made.ready()
+        assert await made.render("x", "<p>x</p>") is None
+    assert 1 <= first <= 2
+    await made.stop()
+
+
 async def test_a_worker_does_not_serve_for_ever(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering, "PAGES_OF_A_WORKER", 2)
     seen = []
@@ -207,7 +258,7 @@ async def started(directory: Path, **table: Any) -> tuple[Any, MssConnector]:
     await operator.start()
     connector = samples.connector({**operator.connector_settings(), **table})
     await connector.start()
-    if table.get("render_pdf") != "never" and not await connector._renderer.ready():
+    if table.get("render_pdf") != "never" and not await usable(connector._renderer):
         await connector.stop()
         await operator.stop()
         pytest.skip(ABSENT)
