@@ -176,7 +176,8 @@ def _incident(row: Any) -> dict[str, Any]:
         report = {
             "id": row.report_id,
             "mailbox": masked("errors", row.recipient),
-            "state": row.state,
+            # taken by the server, then sent back
+            "state": "refused" if row.failed_at and row.state == "succeeded" else row.state,
             "attempts": row.attempts,
             "code": row.report_code,
             "label": words(row.report_label),

@@ -121,8 +121,8 @@ def _done(told: Told) -> str:
         return "elle n'a rien transmis au DPI qui n'ait pas été accepté, et garde le courriel d'origine."
     if told.flow == "receipt":
         return (
-            "elle avait remis le courriel à l'opérateur ; l'accusé reçu ensuite, ou attendu et jamais venu, n'en confirme "
-            "pas l'arrivée. Elle ne renvoie pas le document d'elle-même ; le DPI en est informé s'il l'a demandé."
+            "elle avait remis le courriel à l'opérateur ; l'accusé reçu ensuite, ou attendu et jamais venu, n'en "
+            "confirme pas l'arrivée. Elle n'envoie rien de nouveau ; le DPI en est informé s'il l'a demandé."
         )
     if told.destination == "dpi":
         return "elle a essayé de remettre l'accusé, puis a arrêté. Le document lui-même n'est pas concerné."

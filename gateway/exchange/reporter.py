@@ -80,7 +80,9 @@ def plan(pending: Sequence[Pending], recent: Sequence[Recent], now: float, burst
     were sent waits; all that wait go in one mail as soon as one more is allowed. Others have their own mail at once.
     """
     sent: dict[tuple[str, str], list[float]] = {}
-    for report in recent:
+    for report in (
+        r for r in recent if r.at <= now
+    ):  # later ones: the clock was set back, nothing waits for it
         sent.setdefault((report.mailbox, report.family), []).append(report.at)
     groups: dict[tuple[str, tuple[str, ...]], list[Pending]] = {}
     for item in pending:
@@ -277,7 +279,7 @@ class ErrorReporter:
         if failed_at is None:
             return None
         repeat = self._settings.repeat
-        if failed_at + repeat > now:
+        if now - repeat < failed_at <= now:
             return failed_at + repeat
         number = await self._journal.write(lambda s: reports.give_back(s, now - repeat, now))
         log.warning("%d error mails failed: their errors are told again", number)

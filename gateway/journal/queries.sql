@@ -488,7 +488,8 @@ UPDATE error_report SET failed_at = :now WHERE delivery_id = :delivery_id
 
 -- name: error_reports_to_repeat
 SELECT delivery_id FROM error_report
- WHERE failed_at IS NOT NULL AND resolved_at IS NULL AND again_at IS NULL AND failed_at <= :before
+ WHERE failed_at IS NOT NULL AND resolved_at IS NULL AND again_at IS NULL
+   AND (failed_at <= :before OR failed_at > :now)
 
 -- name: next_repeat
 SELECT min(failed_at) FROM error_report
@@ -529,6 +530,7 @@ SELECT r.incident_id, m.payload_id AS message_payload, m.size AS message_size,
 
 -- name: last_incidents
 SELECT i.id, i.at, i.flow, i.code, i.route, i.words, i.report_id, d.state, d.recipient, d.attempts, d.finished_at,
-       d.code AS report_code, d.label AS report_label, d.due_at
+       d.code AS report_code, d.label AS report_label, d.due_at, e.failed_at
   FROM incident i LEFT JOIN delivery d ON d.id = i.report_id
+       LEFT JOIN error_report e ON e.delivery_id = i.report_id
  ORDER BY i.id DESC LIMIT :limit

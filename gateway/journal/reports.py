@@ -99,8 +99,9 @@ def told_already(session: Session, incident_id: int, now: float) -> None:
 
 
 def give_back(session: Session, before: float, now: float) -> int:
-    """The errors of reports that failed up to `before` wait for another one. How many reports."""
-    ids = run(session, "error_reports_to_repeat", before=before).scalars().all()
+    """The errors of reports that failed up to `before` wait for another one. How many reports. One that failed after
+    `now` did so before the clock was set back: nobody waits for that instant."""
+    ids = run(session, "error_reports_to_repeat", before=before, now=now).scalars().all()
     for delivery_id in ids:
         run(session, "repeat_error_report", delivery_id=delivery_id, now=now)
         run(session, "incidents_given_back", delivery_id=delivery_id)

@@ -194,3 +194,30 @@ async def test_without_an_error_mailbox_errors_are_visible_all_the_same(
             await until(lambda: any("told to nobody" in x.message for x in caplog.records))
             assert (await client.get("/readyz")).json()["warnings"] == {}
         assert sum("told to nobody" in x.message for x in caplog.records) == 1
+
+
+async def test_a_mailbox_whose_password_is_wrong_is_a_warning_until_it_is_right(tmp_path: Path) -> None:
+    """A configuration fault: the circuit of `errors` is open, nobody else's is, nothing expires."""
+    secret = tmp_path / "secret"
+    secret.write_text("wrong")
+    async with operating(tmp_path, auth="plain") as operator:
+        async with world(tmp_path, operator, own={"secret_file": str(secret)}) as w:
+            w.running.dmp.outcomes = [REFUSED]
+            assert (await w.running.send(submit("PASS"))).code == "AA"
+            await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("suspended",)])
+            assert UNREACHABLE in await w.running.gateway.warnings()
+            assert await w.running.gateway.readiness() == {}
+            secret.write_text(operator.password)
+            (mail,) = await w.got(1)
+            assert "PASS" in mail.text()
+            await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("succeeded",)])
+            assert await w.running.gateway.warnings() == {}
+
+
+async def test_the_api_is_bounded(tmp_path: Path) -> None:
+    async with operating(tmp_path) as operator, world(tmp_path, operator) as w:
+        assert (await get(w, "/api/v1/incidents?limit=1001")).status_code == 422
+        assert (await get(w, "/api/v1/incidents")).json() == {"warnings": {}, "incidents": []}
+        page = await get(w, "/erreurs")
+        assert "Aucune erreur." in page.text and "<script" not in page.text
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")

@@ -49,6 +49,8 @@ def sent(*ats: float, family: str = "dmp 500", box: str = A) -> list[Recent]:
         ("two rows that share a mailbox share its window",
          errors(12, 12, boxes=(A, B)) + errors(12, 12, boxes=(A,), first=3), [], 12,
          Due(((1,), (2,), (3,)), 112)),
+        ("the clock was set back a day: no window of the future holds anything up", errors(12), sent(9e4, 9e4, 9e4),
+         12, Due(((1,),), None)),
         ("nothing", [], sent(10), 11, Due((), None)),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -42,7 +42,7 @@ from gateway.exchange.overload import Backlog
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.hl7.transmission import Action
-from gateway.journal import mails, payloads, queue, records
+from gateway.journal import mails, payloads, queue, records, reports
 from gateway.journal.mails import Mail
 from gateway.journal.queue import NewDelivery
 from gateway.journal.store import Journal
@@ -82,9 +82,17 @@ class _Ledger:
 
     journal: Journal
     connector: str
+    error_reports: set[int] = field(default_factory=set)
+    """Error mails of ours that were asked for: their keys are random, so a mail that gives one back is about it."""
 
     async def sent(self, keys: Iterable[str]) -> list[SentDelivery]:
-        found = await self.journal.read(lambda s: mails.deliveries_by_key(s, [*keys], self.connector))
+        wanted = [*keys]
+        found, told = await self.journal.read(
+            lambda s: [
+                mails.deliveries_by_key(s, wanted, name) for name in (self.connector, incidents.ERRORS)
+            ]
+        )
+        self.error_reports.update(d.id for d in told)
         return [SentDelivery(d.id, d.recipient, d.plan) for d in found]
 
 
@@ -231,10 +239,11 @@ class Mailroom:
             await self._journal.write(lambda s: mails.treated(s, mail.id, "duplicate", "", (), now))
             log.info("mail %d: the same bytes were kept before", mail.id)
             return set()
-        treated = await self._connectors[mail.connector].treat(
-            self._kept(mail), _Ledger(self._journal, mail.connector)
-        )
+        ledger = _Ledger(self._journal, mail.connector)
+        treated = await self._connectors[mail.connector].treat(self._kept(mail), ledger)
         match treated:
+            case Receipts("dsn", ()) if ledger.error_reports:
+                return await self._error_report_bounced(mail, treated, ledger.error_reports, now)
             case Receipts():
                 return await self._receipts(mail, treated, now)
             case NotTreated():
@@ -251,6 +260,21 @@ class Mailroom:
         if found.unmatched:
             log.warning("mail %d: a %s for a person: %s", mail.id, found.kind, found.unmatched)
         return wake
+
+    async def _error_report_bounced(
+        self, mail: Mail, found: Receipts, error_reports: set[int], now: float
+    ) -> set[str]:
+        """An error mail did not arrive (its sender is a mailbox of ours): its errors are told again. No incident."""
+
+        def operation(session: Session) -> set[str]:
+            if mails.treated(session, mail.id, found.kind, "error-report", (), now):
+                for delivery_id in error_reports:
+                    reports.failed(session, delivery_id, now)
+            return {INCIDENTS}
+
+        self._count(found.kind, "error-report")
+        log.warning("mail %d: an error mail of ours came back", mail.id)
+        return await self._journal.write(operation)
 
     async def _not_treated(self, mail: Mail, found: NotTreated, now: float) -> set[str]:
         self._count(found.kind, found.reason)
