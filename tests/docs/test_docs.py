@@ -35,7 +35,7 @@ def test_the_example_of_settings_is_good(tmp_path: Path, capsys: pytest.CaptureF
     example = tmp_path / "gateway.toml"
     example.write_text((ROOT / "docs" / "gateway.example.toml").read_text(encoding="utf-8"), encoding="utf-8")
     assert main(["check-config", "--config", str(example)]) == 0, capsys.readouterr().err
-    assert "connectors: dmp, mss, dpi" in capsys.readouterr().out
+    assert "connectors: dmp, mss, errors, dpi" in capsys.readouterr().out
 
 
 def test_links_of_the_readme_and_the_docs_lead_somewhere() -> None:
