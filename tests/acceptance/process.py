@@ -17,11 +17,13 @@ import httpx
 from connectors.dmp import simulator as dmp_simulator
 from connectors.dpi import simulator as dpi_simulator
 from connectors.mss import simulator as mss_simulator
-from connectors.simulator_port import toml_table
+from connectors.simulator_port import toml_table, toml_value
 from gateway.hl7.acknowledgement import Acknowledgement, read
 from gateway.mllp import send
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+JOURNAL: dict[str, Any] = {}
+"""The settings `[journal]` of the database under test; empty: SQLite (see conftest.py)."""
 PATIENCE = 60.0
 """Seconds: a stuck test fails instead of hanging; nothing is measured with it."""
 
@@ -56,7 +58,8 @@ class GatewayProcess:
             "[listener]\nport = 0\ndrain_timeout = 20.0",
             "[web]\nport = 0",
             '[log]\nlevel = "WARNING"\nformat = "text"',
-            '[journal]\npath = "journal.sqlite"',
+            "[journal]",
+            *(f"{k} = {toml_value(v)}" for k, v in (JOURNAL or {"path": "journal.sqlite"}).items()),
             "[engine.retry]\nfirst = 0.1\nlongest = 0.5\ncircuit_probe = 0.5",
         ]
         lines.extend(toml_table(name, table) for name, table in tables.items())

@@ -11,7 +11,7 @@ from tests.exchange import harness
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What has a journal (a folder for it) has it twice, unless marked `sqlite`."""
-    if "tmp_path" in metafunc.fixturenames:
+    if "tmp_path" in metafunc.fixturenames and not metafunc.module.__name__.endswith("test_nodes"):
         one = metafunc.definition.get_closest_marker("sqlite") is not None
         metafunc.parametrize("journal_on", ["sqlite"] if one else ["sqlite", "postgres"], indirect=True)
 
