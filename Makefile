@@ -8,12 +8,13 @@ SECONDS ?= 300
 SEEDS   ?= 20
 ENGINE  ?= sqlite
 
-.PHONY: help run test check bench chaos fuzz demo demo-dmp lock fixtures clean python
+.PHONY: help run test check bench chaos fuzz demo demo-dmp demo-circle lock fixtures clean python
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     the gateway with simulated DMP, MSSanté and DPI on loopback, a first document sent (ONCE=1: then stop)"
 	@echo "make demo-dmp  what becomes of documents in the DMP, the hard cases too, as a table (ONCE=1: then stop)"
+	@echo "make demo-circle  from one hospital's DPI to another's and back, message by message (ONCE=1: then stop)"
 	@echo "make test    all tests"
 	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
 	@echo "make chaos   SEEDS=20 runs with kills, cuts, full disks… against real processes: does the promise hold (ENGINE=sqlite)"
@@ -46,6 +47,9 @@ run: $(VENV)/runtime.done
 
 demo-dmp: $(VENV)/runtime.done
 	@$(BIN)/python -m gateway.demo_dmp $(if $(ONCE),--once) $(ARGS)
+
+demo-circle: $(VENV)/runtime.done
+	@$(BIN)/python -m gateway.demo_circle $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n auto $(ARGS)

@@ -26,12 +26,12 @@ class DpiRoute(BaseModel):
 
     application: str = Field(min_length=1)
     """MSH-5."""
-    facility: str = ""
+    facility: str = Field(min_length=1)
     """MSH-6."""
-    our_application: str = "PFI"
+    our_application: str = Field(default="PFI", min_length=1)
     """MSH-3."""
     our_facility: str = ""
-    """MSH-4."""
+    """MSH-4, required in the message; empty: as `facility`."""
     processing_id: Literal["P", "T", "D"] = "P"
     charset: Literal["UNICODE UTF-8", "8859/15"] = "UNICODE UTF-8"
 
@@ -51,7 +51,7 @@ class DpiRoute(BaseModel):
         """For MSH."""
         return Route(
             self.our_application,
-            self.our_facility,
+            self.our_facility or self.facility,
             self.application,
             self.facility,
             self.processing_id,

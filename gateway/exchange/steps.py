@@ -13,6 +13,8 @@ import signal
 INTAKE_STEPS = ("received", "checked", "prepared", "accepted", "acknowledged")
 REPORT_STEPS = ("reporting", "reported")
 DELIVERY_STEPS = ("sending", "done", "recorded")
+MAIL_STEPS = ("kept", "mail", "concluded")
+"""Of a received mail: its bytes are stored; it was treated (its documents are on their way); its end is stored."""
 
 _ARMED, _, _nth = os.environ.get("SEGUR_KILL_AT", "").partition("#")
 _left = int(_nth or 1)

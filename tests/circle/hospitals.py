@@ -69,9 +69,9 @@ async def until_rows(hospital: Hospital, sql: str, wanted: object, seconds: floa
 async def hospital(
     directory: Path, operator: Any, address: str, facility: str, **tables: Any
 ) -> AsyncIterator[Hospital]:
-    """A gateway and its DPI; `tables` replace or add keys of `[connectors.mss]`."""
+    """A gateway and its DPI; `tables` replace or add keys: of the connectors `mss` and `dpi`, of its `mailbox`."""
     directory.mkdir(parents=True)
-    dpi = dpi_simulator.create(directory / "dpi")
+    dpi = dpi_simulator.create(directory / "dpi", consumer=True)
     await dpi.start()
     mailbox = {
         **operator.imap_settings(address),
@@ -80,14 +80,22 @@ async def hospital(
         "retry_first": 0.1,
         "dpi": {"application": "DPI", "facility": facility, "our_facility": facility},
     }
-    mss = {**operator.connector_settings(), "from_address": address, "mailboxes": [mailbox]}
+    mss = {
+        **operator.connector_settings(),
+        "from_address": address,
+        "mailboxes": [mailbox | tables.pop("mailbox", {})],
+    }
     mss |= tables.pop("mss", {})
     settings = Settings(
         listener={"port": 0, "drain_timeout": 5},
         web={"port": 0},
         journal={"path": "journal.sqlite"},
         engine={"retry": {"first": 0.05, "longest": 0.2, "jitter": 0, "circuit_probe": 0.1}},
-        connectors={"mss": mss, "dpi": dpi.connector_settings(), **tables.pop("connectors", {})},
+        connectors={
+            "mss": mss,
+            "dpi": dpi.connector_settings() | tables.pop("dpi", {}),
+            **tables.pop("connectors", {}),
+        },
         **tables,
     )
     gateway = Gateway(settings, directory)
@@ -108,3 +116,26 @@ async def circle(directory: Path, **tables: Any) -> AsyncIterator[tuple[Hospital
         a = await stack.enter_async_context(hospital(directory / "a", operator, A, "HOPITAL-A", **tables))
         b = await stack.enter_async_context(hospital(directory / "b", operator, B, "HOPITAL-B"))
         yield a, b, operator
+
+
+@asynccontextmanager
+async def hospital_b(directory: Path, **tables: Any) -> AsyncIterator[tuple[Hospital, Any]]:
+    """Hospital B and the operator: mails are put into its mailbox by the test."""
+    operator = mss_simulator.create(directory / "operator")
+    async with operator.running(), hospital(directory / "b", operator, B, "HOPITAL-B", **tables) as b:
+        yield b, operator
+
+
+def mdns(operator: Any, to: str = A) -> list[Any]:
+    """The MDN that the operator took for `to`."""
+    return [
+        m
+        for m in operator.mails
+        if m.recipient == to and m.message.get_param("report-type") == "disposition-notification"
+    ]
+
+
+def disposition(mdn: Any) -> tuple[str, str]:
+    """Disposition, and the code of the field Error."""
+    notification = mdn.message.get_payload()[1].get_payload()[0]
+    return str(notification["Disposition"]).rpartition(";")[2].strip(), str(notification["Error"] or "")[:3]

@@ -67,7 +67,7 @@ async def test_a_mail_gives_its_documents_for_the_dpi_of_its_mailbox() -> None:
     found = await receiving().treat(Kept(RAW), NoLedger())
     assert isinstance(found, Incoming) and rules(found) == [] and found.route == "DPI|H"
     message = found.build(0, "ID1", NOW, None)
-    assert message.codec == "utf-8" and message.content.startswith(b"MSH|^~\\&|PFI||DPI|H|")
+    assert message.codec == "utf-8" and message.content.startswith(b"MSH|^~\\&|PFI|H|DPI|H|")
 
 
 async def test_the_unit_of_a_mailbox_is_named_as_recipient() -> None:

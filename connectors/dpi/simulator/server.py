@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import hashlib
 import itertools
+import re
 import tomllib
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,7 @@ from gateway.hl7.message import Message
 from gateway.hl7.tables import APPLICATION_ERRORS, MESSAGE_ERRORS, label
 
 LATE_SECONDS = 5.0
+_MSA_2 = re.compile(rb"(?<=\r)(MSA\|..\|)[^|\r]*")
 
 
 class Verdict(StrEnum):
@@ -294,9 +296,9 @@ class DpiSimulator:
             if not errors and checked.cda is not None:
                 self.documents.integrate(message.event, checked.cda, checked.content, control_id)
         answer = _acknowledgement(message, code, errors, own_id)
-        if again and before is not None:
+        if again and before is not None and verdict not in (Verdict.AE, Verdict.AR):
             answer = before[1]
-        elif consumed and code != "AR" and verdict is not Verdict.DROP:
+        elif consumed and not again and code != "AR" and verdict is not Verdict.DROP:
             self._answered[control_id] = digest, answer
         said = code if verdict in (Verdict.AA, Verdict.AE, Verdict.AR) else verdict.value
         wire: bytes | None = answer
@@ -307,7 +309,7 @@ class DpiSimulator:
         elif verdict is Verdict.GARBAGE:
             wire = b"ceci n'est pas un ACK"
         elif verdict is Verdict.OTHER:
-            wire = answer.replace(f"MSA|{code}|{control_id}".encode(), f"MSA|{code}|AUTRE-MESSAGE".encode())
+            wire = _MSA_2.sub(rb"\1AUTRE-MESSAGE", answer, count=1)
         return _Judged(received, wire, said, tuple(errors), kept=takes and not errors, again=again)
 
     def _write(self, number: int, payload: bytes) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from connectors.mailbox_port import Fetched
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.reception import WHOLE, store_parts
+from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal import mails, payloads
 from gateway.journal.store import Journal
@@ -84,6 +85,7 @@ class JournalKeeper:
             return
         self._telemetry.mails_kept.labels(mailbox_label(self._mailbox)).inc()
         log.info("mail %d kept: %d bytes", kept, fetched.size)
+        reached("kept", self._connector)
         self._kept()
 
     def state(self, connected: bool, reason: str = "", *, configuration: bool = False) -> None:

@@ -341,6 +341,7 @@ class Mailroom:
             self._kept(mail), outcomes, findings, datetime.fromtimestamp(now, UTC)
         )
         wake = await self._journal.write(lambda s: self._concluded(s, mail, kind, conclusion, findings, now))
+        reached("concluded", mail.connector)
         code = conclusion.error.code if conclusion.error else ""
         self._count(kind, code)
         level = logging.WARNING if code else logging.INFO
