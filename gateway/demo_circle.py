@@ -26,12 +26,14 @@ from gateway import logs
 from gateway.app import Gateway
 from gateway.cli import SIMULATOR_GROUP
 from gateway.demo_circle_scenarios import ERRORS, SCENARIOS, SPARE, A, B, Hospital, Line, Stage
-from gateway.plugins import CONNECTOR_GROUP
 from gateway.settings import LogSettings, Settings
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at what the simulators received, to print it."""
-_TRANSPORT = ("host", "port", "tls", "auth", "ca_bundle", "client_cert", "client_key", "user", "secret_file")
+_SHARED = frozenset(
+    "host port tls auth ca_bundle client_cert client_key user secret_file from_address source_oid".split()
+)
+"""What the connectors `mss` and `errors` share here."""
 
 
 class Narrator:
@@ -111,11 +113,8 @@ async def _hospital(
     if name == "B":
         boxes.append({**operator.imap_settings(SPARE), **box, "name": "sans-dpi", "address": SPARE})
     mss = {**operator.connector_settings(), "from_address": address, "mailboxes": boxes}
-    connectors = {"mss": mss, "dpi": dpi.connector_settings()}
-    reports = any(e.name == "errors" for e in entry_points(group=CONNECTOR_GROUP))
-    if reports:
-        transport = {k: v for k, v in mss.items() if k in _TRANSPORT}
-        connectors["errors"] = transport | {"from_address": address, "to": [ERRORS[name]]}
+    errors = {k: v for k, v in mss.items() if k in _SHARED} | {"to": [ERRORS[name]]}
+    connectors = {"mss": mss, "dpi": dpi.connector_settings(), "errors": errors}
     settings = Settings(
         listener={"port": 0},
         web={"port": 0},
@@ -126,7 +125,7 @@ async def _hospital(
     gateway = Gateway(settings, folder)
     await gateway.start()
     stack.push_async_callback(gateway.stop)
-    return Hospital(name, gateway, dpi, address, reports=reports)
+    return Hospital(name, gateway, dpi, address)
 
 
 async def demo(directory: Path, once: bool) -> int:

@@ -42,13 +42,12 @@ class Line:
 
 @dataclass(slots=True)
 class Hospital:
-    """One of the two. `reports`: the connector that mails errors to a person is there."""
+    """One of the two."""
 
     name: str
     gateway: Gateway
     dpi: Any
     address: str
-    reports: bool
 
 
 @dataclass(slots=True)
@@ -123,35 +122,17 @@ class Stage:
         self.mark = len(self.b.dpi.events)
 
     async def person(self, line: Line, before: int) -> None:
-        """Wait until a person of B is told of an error: a mail with the attachments, or (without the connector of
-        error mails) the incident in the journal."""
-        if self.b.reports:
-            await until(lambda: len(self.error_mails()) > before)
-            mail = self.error_mails()[-1].message
-            names = [p.get_filename() or p.get_content_type() for p in mail.walk() if not p.is_multipart()]
-            line.told = f"courriel d'erreur, {len(names) - 1} pièce(s)"
-            line.must(any("zip" in n.lower() for n in names), "IHE_XDM.ZIP en pièce jointe")
-            return
-        async with asyncio.timeout(PATIENCE):
-            while await self.incidents() <= before:  # noqa: ASYNC110 - asked of the journal
-                await asyncio.sleep(0.05)
-        line.told = "incident au journal"
-
-    async def errors_before(self) -> int:
-        """How many errors a person of B was told so far."""
-        return len(self.error_mails()) if self.b.reports else await self.incidents()
+        """Wait until a person of B is told of an error, by a mail that has the attachments again."""
+        await until(lambda: len(self.error_mails()) > before)
+        mail = self.error_mails()[-1].message
+        names = [part.get_filename() or "" for part in mail.walk()]
+        line.told = f"courriel d'erreur, {sum(map(bool, names))} pièces"
+        line.must("IHE_XDM.ZIP" in (n.upper() for n in names), "IHE_XDM.ZIP en pièce jointe")
+        line.must(len(self.error_mails()) == before + 1, "un seul courriel d'erreur")
 
     def error_mails(self) -> list[Any]:
         """Mails in the error mailbox of B."""
         return [m for m in self.operator.mails if m.recipient == ERRORS["B"]]
-
-    async def incidents(self) -> int:
-        """Incidents of B's journal."""
-
-        def count(session: Any) -> int:
-            return int(session.connection().exec_driver_sql("SELECT count(*) FROM incident").scalar_one())
-
-        return await self.b.gateway.journal.read(count)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -190,7 +171,7 @@ async def deletion(stage: Stage, line: Line) -> None:
 async def unknown_patient(stage: Stage, line: Line) -> None:
     """902: MDN to A, error mail at B."""
     stage.fresh()
-    before = await stage.errors_before()
+    before = len(stage.error_mails())
     stage.b.dpi.documents.patients = []
     sent = await stage.send(line, "T02", stage.cda(2))
     await stage.taken(line, "T02", 1, 0)
@@ -242,7 +223,7 @@ async def dpi_down(stage: Stage, line: Line) -> None:
 async def without_route(stage: Stage, line: Line) -> None:
     """A mailbox that no DPI takes documents from."""
     stage.fresh()
-    before = await stage.errors_before()
+    before = len(stage.error_mails())
     sent = await stage.send(line, "T02", stage.cda(8), to=SPARE)
     await stage.told(line, sent, "Z02 Y", "Z03 N 906")
     await stage.taken(line, "T02", 0, 0)
@@ -252,7 +233,7 @@ async def without_route(stage: Stage, line: Line) -> None:
 async def bomb(stage: Stage, line: Line) -> None:
     """A hostile archive: nothing for the DPI, a person is told; the next mail goes on."""
     stage.fresh()
-    before = await stage.errors_before()
+    before = len(stage.error_mails())
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("IHE_XDM/SUBSET01/DOC0001.XML", bytes(20_000_000))
