@@ -31,8 +31,8 @@ from gateway.settings import LogSettings, Settings
 LOOK_EVERY = 0.05
 """Seconds between two looks at what the simulators received, to print it."""
 _SHARED = frozenset(
-    "host port tls auth ca_bundle client_cert client_key user secret_file from_address source_oid".split()
-)
+    ("host", "port", "tls", "auth", "ca_bundle", "client_cert", "client_key", "user", "secret_file")
+) | {"from_address", "source_oid"}
 """What the connectors `mss` and `errors` share here."""
 
 
