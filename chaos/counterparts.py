@@ -140,7 +140,7 @@ class Dmp(Counterpart):
         names = {entry["entryUUID"]: entry["uniqueId"] for entry in documents}
         made: list[Submitted | Stored] = []
         for event in self.events():
-            action = {"submit": "submit", "update": "delete"}.get(event["action"])
+            action = {"submit": "submit", "update": "delete", "query": "look"}.get(event["action"])
             if action is not None:
                 # a change of status names the entryUUID
                 uid = names.get(event["unique_id"], event["unique_id"])

@@ -65,11 +65,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A TD2.1 or TD3.3c call at the DMP."""
+    """A TD2.1, TD3.3c or TD3.1b call at the DMP."""
 
     at: float
     action: str
-    """submit (first version or replacement) or delete."""
+    """submit (first version or replacement), delete or look."""
     uid: str
     result: str
     kept: bool

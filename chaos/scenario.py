@@ -6,7 +6,7 @@ at a simulator is tied to a document or a mailbox, not to a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -109,8 +109,6 @@ class Plan:
     """Answers to the first ZAM; then AA."""
     refused: tuple[str, ...] = ()
     """uids that the DMP and addresses that the operator refuse for good, once for each time they stand here."""
-    slow: frozenset[str] = field(default_factory=frozenset)
-    """uids that the DMP takes longer to register than the gateway waits for its answer."""
 
 
 def make(seed: int, *, kills: bool = False, nodes: int = 1) -> Plan:
@@ -240,12 +238,11 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
     with_dmp = [m for m in good if m.dmp and m.action != "delete"]
     with_mss = [m for m in good if m.recipients]
     refused: list[str] = []
-    slow: set[str] = set()
     dmp, mss = [], []
     for message in draw.sample(with_dmp, min(len(with_dmp), draw.randint(1, 4))):
         uid = draw.choice(message.uids)
         kind = draw.choice((*DMP_KINDS, "code"))
-        dmp.append(_dmp_fault(draw, kind, uid, slow))
+        dmp.append(_dmp_fault(draw, kind, uid))
         if kind == "code":
             refused.append(uid)
     if draw.random() < 0.4:
@@ -270,7 +267,6 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         tuple(mss),
         dpi,
         tuple(refused),
-        frozenset(slow),
     )
 
 
@@ -323,13 +319,12 @@ def _timed(draw: Random, kind: str, messages: int, nodes: int) -> Fault:
             return Fault(kind, after, delay, seconds, node=node)
 
 
-def _dmp_fault(draw: Random, kind: str, uid: str, slow: set[str]) -> dict[str, Any]:
+def _dmp_fault(draw: Random, kind: str, uid: str) -> dict[str, Any]:
     fault: dict[str, Any] = {"action": "submit", "unique_id": uid, "kind": kind}
     match kind:
         case "delay":
             fault["seconds"] = round(draw.uniform(0.2, 1.5), 2)
-        case "slow":
-            slow.add(uid)
+        case "slow":  # longer than the gateway waits for an answer
             fault |= {"kind": "delay", "seconds": 4.0}
         case "http":
             fault |= {"status": draw.choice((500, 502, 503, 408)), "times": draw.randint(1, 3)}
