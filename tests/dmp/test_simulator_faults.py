@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -434,6 +435,32 @@ async def test_control_stays_while_the_dmp_is_down(controlled: tuple[Client, htt
     assert (await control.get("/events")).status_code == 200
     assert (await control.post("/up")).status_code == 204
     assert (await client.submit(V1)).result == "Success"
+
+
+async def test_what_is_kept_while_the_dmp_goes_down_is_in_the_log(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the chaos harness: the document was there, and no event said so."""
+    simulator = client.simulator
+    begun, go_on = threading.Event(), threading.Event()
+    run = simulator._service.run
+
+    def slowly(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(10)
+        return run(*arguments)
+
+    monkeypatch.setattr(simulator._service, "run", slowly)
+    call = asyncio.create_task(client.submit(V1))
+    assert await asyncio.to_thread(begun.wait, 10)
+    await simulator.down()  # it gives up the call
+    go_on.set()
+    await asyncio.gather(call, return_exceptions=True)
+    async with asyncio.timeout(10):
+        while not simulator.events:
+            await asyncio.sleep(0.01)
+    assert V1 in simulator.documents
+    assert last(simulator) == ("Success", "", True)
 
 
 # --- alone ------------------------------------------------------------------------------------------------------

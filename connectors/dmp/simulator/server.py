@@ -257,12 +257,17 @@ class DmpSimulator:
             state["transport"].abort()
             return Response(status_code=500)
         peer = x509.load_der_x509_certificate(state["peer"])
-        made, result = await asyncio.to_thread(self._service.run, call, peer, fault)
-        kept = result == "Success" and call.action in ("submit", "update")
-        self._keep_event(call, result, fault, patient, kept=kept)
+        made = await asyncio.to_thread(self._run, call, peer, fault, patient)
         if fault is not None and fault.kind == "commit_then_drop":
             state["transport"].abort()
         return _response(made, fault)
+
+    def _run(self, call: Received, peer: x509.Certificate, fault: Fault | None, patient: str) -> Answer:
+        """The call and its event in one thread: a client (or a stop) that cuts it meanwhile takes no event with it."""
+        made, result = self._service.run(call, peer, fault)
+        kept = result == "Success" and call.action in ("submit", "update")
+        self._keep_event(call, result, fault, patient, kept=kept)
+        return made
 
     def _instead(self, call: Received, fault: Fault | None) -> Answer | None:
         """The answer of a fault that keeps nothing."""
