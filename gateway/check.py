@@ -10,6 +10,7 @@ import contextlib
 import os
 import tomllib
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, make_rulebook
 from gateway.rules import load_rulebook
-from gateway.settings import ListenerTls, Settings, load_settings
+from gateway.settings import JournalSettings, ListenerTls, Settings, load_settings
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
 """Variables with our prefix that are no settings (tests)."""
@@ -55,10 +56,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     asyncio.run(_start(connectors, wrong))
     if settings.listener.tls is not None:
         _tls(settings.listener.tls, base, wrong)
-    folder = (base / settings.journal.path).parent
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        wrong.append(f"journal.path: {existing} cannot be written")
+    _journal(settings.journal.at(base), base, wrong)
     warnings = [
         f"environment: {name} is not a setting"
         for name in sorted(os.environ)
@@ -72,6 +70,23 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         warnings.append("no [connectors.errors]: what fails is told to nobody by mail")
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
+
+
+def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:
+    """Whether the file could be written, or the database spoken to; nothing is made."""
+    if journal.url is not None:
+        if find_spec("psycopg") is None:
+            wrong.append("journal.url: needs the extra postgres: pip install 'segur-gateway[postgres]'")
+            return
+        from gateway.journal.postgres import try_to_connect
+
+        if fault := try_to_connect(journal):
+            wrong.append(fault)
+        return
+    folder = (base / journal.path).parent
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        wrong.append(f"journal.path: {existing} cannot be written")
 
 
 def _readable(table: dict[str, Any]) -> Settings:

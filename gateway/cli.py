@@ -1,4 +1,4 @@
-"""The command line: `segur-gateway run | send | validate | cda-package | check-config | simulator | demo | version`.
+"""The command line: `segur-gateway run | send | validate | cda-package | db | check-config | simulator | demo | …`.
 
 Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
 """
@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
+            case "db":
+                from gateway.journal import command as db
+
+                return db.run(args)
             case "check-config":
                 return _check_config(args.config)
             case "simulator":
@@ -90,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--format", choices=("text", "json"), default="text")
     check = commands.add_parser("check-config", help="say everything that is wrong with the settings")
     check.add_argument("--config", type=Path, help="settings file (TOML)")
+    from gateway.journal.command import add_arguments
+
+    add_arguments(commands.add_parser("db", help="the journal: upgrade, backup, restore, verify"))
     send = commands.add_parser("send", help="send an ER7 file over MLLP and print the ACK in words")
     send.add_argument("file", type=Path)
     send.add_argument("--host", default="127.0.0.1")

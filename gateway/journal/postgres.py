@@ -105,8 +105,8 @@ class PostgresJournal(Journal):
     def __init__(self, settings: JournalSettings) -> None:
         super().__init__(settings)
         self.node = self._process = uuid.uuid4().hex
-        self._write_engine = self._engine(settings.writers + 1, _SESSION | _WRITING, reading=False)
-        self._read_engine = self._engine(READERS, _SESSION, reading=True)
+        self._write_engine = make_engine(settings, settings.writers + 1, reading=False)
+        self._read_engine = make_engine(settings, READERS, reading=True)
         self._writers = ThreadPoolExecutor(settings.writers, thread_name_prefix="journal-write")
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="journal-aside")
         self._counts = threading.Lock()
@@ -160,34 +160,6 @@ class PostgresJournal(Journal):
         await asyncio.to_thread(self._dispose)
 
     # --- inside ---------------------------------------------------------------------------------------------
-
-    def _engine(self, size: int, options: dict[str, str], *, reading: bool) -> Engine:
-        password = _password(self.settings)
-        url = self.settings.url
-
-        def connect() -> psycopg.Connection[Any]:
-            connection = psycopg.connect(url or "", cursor_factory=_BinaryCursor, **_CONNECT, **password)
-            pairs = ", ".join(f"set_config('{k}', '{v}', false)" for k, v in options.items())
-            # `local` and stronger levels are the administrator's choice
-            connection.execute(
-                f"SELECT {pairs}, CASE WHEN current_setting('synchronous_commit') = 'off'"
-                " THEN set_config('synchronous_commit', 'on', false) END"
-            )
-            connection.commit()
-            if reading:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                connection.read_only = True
-            return connection
-
-        # hide_parameters: the texts of SQLAlchemy's exceptions and logs would carry what was being written
-        return create_engine(
-            "postgresql+psycopg://",
-            creator=connect,
-            pool_size=size,
-            max_overflow=size,  # whoever asks what became of a commit has the lost connection still
-            hide_parameters=True,
-            use_native_hstore=False,
-        )
 
     def _connect_all(self) -> None:
         """The first messages do not wait for connections."""
@@ -315,7 +287,49 @@ class PostgresJournal(Journal):
         self._read_engine.dispose()
 
 
-def _password(settings: JournalSettings) -> dict[str, Any]:
+def make_engine(settings: JournalSettings, size: int, *, reading: bool) -> Engine:
+    """At most `size` connections; `reading`: read-only, one state of the database for each transaction."""
+    password = password_of(settings)
+    options = _SESSION if reading else _SESSION | _WRITING
+
+    def connect() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(settings.url or "", cursor_factory=_BinaryCursor, **_CONNECT, **password)
+        pairs = ", ".join(f"set_config('{k}', '{v}', false)" for k, v in options.items())
+        # `local` and stronger levels are the administrator's choice
+        connection.execute(
+            f"SELECT {pairs}, CASE WHEN current_setting('synchronous_commit') = 'off'"
+            " THEN set_config('synchronous_commit', 'on', false) END"
+        )
+        connection.commit()
+        if reading:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+        return connection
+
+    # hide_parameters: the texts of SQLAlchemy's exceptions and logs would carry what was being written
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        pool_size=size,
+        max_overflow=size,  # whoever asks what became of a commit has the lost connection still
+        hide_parameters=True,
+        use_native_hstore=False,
+    )
+
+
+def try_to_connect(settings: JournalSettings) -> str | None:
+    """What keeps us from connecting, in a sentence; None: nothing."""
+    try:
+        with psycopg.connect(settings.url or "", **_CONNECT, **password_of(settings)):
+            return None
+    except psycopg.Error as e:
+        return f"journal.url: {_first_line(e)}"
+    except ConfigurationFault as e:
+        return str(e)
+
+
+def password_of(settings: JournalSettings) -> dict[str, Any]:
+    """`{"password": …}` of the password file, or nothing."""
     if settings.password_file is None:
         return {}
     try:

@@ -44,6 +44,17 @@ DELETE FROM payload WHERE id = :payload_id
 -- name: payload_parts
 SELECT content FROM payload_part WHERE payload_id = :payload_id AND position BETWEEN :first AND :last ORDER BY position
 
+-- name: payloads_after
+SELECT id FROM payload WHERE id > :last ORDER BY id LIMIT :limit
+
+-- name: payload_to_verify
+SELECT sha256, size, content,
+       EXISTS (SELECT 1 FROM payload_pending WHERE payload_id = payload.id) AS pending
+  FROM payload WHERE id = :payload_id
+
+-- name: documents_after
+SELECT id FROM document WHERE id > :last ORDER BY id LIMIT :limit
+
 -- name: insert_message
 INSERT INTO message (correlation, payload_id, sha256, size, dedup_key, control_id, sender, message_type, peer, state,
                      findings, routing, received_at, node)

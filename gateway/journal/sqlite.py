@@ -84,9 +84,14 @@ class SqliteJournal(Journal):
         if self._closed:
             return
         self._closed = True
+        await asyncio.to_thread(self.shut)
+
+    def shut(self) -> None:
+        """As `close`, without an event loop."""
+        self._closed = True
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._dispose)
+        self._thread.join()
+        self._dispose()
 
     # --- inside ---------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session
 
-from gateway.errors import JournalLate, JournalUnavailable
+from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
 from gateway.settings import JournalSettings
 
 T = TypeVar("T")
@@ -80,7 +80,12 @@ class Journal(ABC):
         """Open (or create) the journal: the file `path`, or the database that `settings.url` names."""
         settings = settings or JournalSettings()
         if settings.url is not None:
-            from gateway.journal.postgres import PostgresJournal  # an extra
+            try:
+                from gateway.journal.postgres import PostgresJournal
+            except ImportError as e:
+                raise ConfigurationFault(
+                    "journal.url needs the extra postgres: pip install 'segur-gateway[postgres]'"
+                ) from e
 
             return await asyncio.to_thread(PostgresJournal, settings)
         from gateway.journal.sqlite import SqliteJournal

@@ -16,7 +16,8 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
 from gateway.journal import payloads
-from gateway.journal.models import Fact
+from gateway.journal.maintenance import Place, upgrade
+from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.records import add_fact
 from gateway.journal.sql import POSTGRES, QUERIES, lock
 from gateway.journal.store import Journal
@@ -277,3 +278,32 @@ async def test_no_statement_grows_with_the_backlog(journal: Journal, database: D
         c.execute("SELECT 1")
     for name, plan in (await journal.write(plans)).items():
         assert "Seq Scan" not in plan, (name, plan)
+
+
+_SCHEMA = (
+    "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
+    " WHERE table_schema = 'public'",
+    "SELECT tablename, regexp_replace(indexdef, '\\s+', ' ', 'g') FROM pg_indexes WHERE schemaname = 'public'",
+    "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace",
+    "SELECT attrelid::regclass::text, attname, attstorage::text FROM pg_attribute"
+    " WHERE attrelid = ANY (ARRAY['payload'::regclass, 'payload_part'::regclass]) AND attname = 'content'",
+)
+
+
+@pytest.mark.parametrize("version", [4])
+async def test_a_journal_of_an_older_schema_is_brought_up_to_date(
+    database: Database, journal_database: Database, version: int
+) -> None:
+    """From the first version that there was. A table or column added to the models alone fails here: it needs its
+    file in migrations/postgres."""
+    with database.connect() as c:
+        c.execute((Path(__file__).parent / f"schema_{version}.postgres.sql").read_text(encoding="utf-8"))
+    assert upgrade(Place(Path(), settings(database))) == (version, SCHEMA_VERSION)
+    await (await opened(database)).close()
+    await (await opened(journal_database)).close()
+    found = []
+    for where in (database, journal_database):
+        with where.connect() as c:
+            found.append([sorted(c.execute(query).fetchall()) for query in _SCHEMA])
+    assert found[0] == found[1]
