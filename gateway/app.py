@@ -29,6 +29,7 @@ from gateway.exchange.accept import check_register
 from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.inbox.mailroom import Mailroom
 from gateway.exchange.incidents import ERRORS, INCIDENTS
 from gateway.exchange.intake import Intake
@@ -122,10 +123,15 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
+        away = self.mailroom.trouble()
         try:
-            return await self.reporter.trouble()
+            return away | await self.reporter.trouble()
         except JournalUnavailable:
-            return {}  # `readiness` says it
+            return away  # `readiness` says it
+
+    def mailboxes(self) -> Mapping[str, MailboxState]:
+        """How each mailbox is, by name."""
+        return self.mailroom.states()
 
     def work(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         """A place in the memory for documents being checked, for what does not come through the listener."""

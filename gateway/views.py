@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import case, literal
 from sqlmodel import Session, col, func, select
 
+from gateway import mail_views
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
 from gateway.journal.sql import holds, run
 
@@ -91,6 +92,7 @@ def _describe(session: Session, messages: Sequence[Message]) -> list[dict[str, A
         select(Attempt).where(col(Attempt.delivery_id).in_(delivery_ids)).order_by(col(Attempt.id))
     ):
         attempts[a.delivery_id].append(a)
+    receipts = mail_views.receipts_of(session, delivery_ids)
     uids: dict[int, list[str]] = defaultdict(list)
     for link in session.exec(
         select(DeliveryDocument)
@@ -112,7 +114,9 @@ def _describe(session: Session, messages: Sequence[Message]) -> list[dict[str, A
             "correlation": m.correlation,
             "findings": json.loads(m.findings),
             "documents": [_document(d) for d in documents[m.id or 0]],
-            "deliveries": [_delivery(r, attempts[r.id], uids[r.id]) for r in deliveries[m.id or 0]],
+            "deliveries": [
+                _delivery(r, attempts[r.id], uids[r.id], receipts[r.id]) for r in deliveries[m.id or 0]
+            ],
         }
         for m in messages
     ]
@@ -131,7 +135,9 @@ def _document(d: Document) -> dict[str, Any]:
     }
 
 
-def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[str, Any]:
+def _delivery(
+    row: Any, attempts: Iterable[Attempt], uids: list[str], receipts: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "id": row.id,
         "destination": row.destination,
@@ -149,6 +155,7 @@ def _delivery(row: Any, attempts: Iterable[Attempt], uids: list[str]) -> dict[st
         "created_at": instant(row.created_at),
         "finished_at": instant(row.finished_at),
         "documents": uids,
+        "receipts": receipts,
         "history": [
             {
                 "number": a.number,

@@ -18,9 +18,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
+from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import incidents, tolerances, validation, wording
+from gateway.web import incidents, mail_wording, mailboxes, tolerances, validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -38,6 +39,10 @@ class GatewayView(validation.ValidationView, Protocol):
 
     async def readiness(self) -> dict[str, str]:
         """What is not ready: name → French sentence. Empty when all is well."""
+        ...
+
+    def mailboxes(self) -> Mapping[str, MailboxState]:
+        """How each mailbox is, by name."""
         ...
 
     async def warnings(self) -> dict[str, str]:
@@ -63,6 +68,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         "heure": wording.time,
         "accuse": wording.ack,
         "flux": wording.flow,
+        "fait": mail_wording.fact,
     }
     for name, api in (apis or {}).items():
         app.mount(f"/api/v1/{name}", api)
@@ -80,6 +86,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(validation.create_router(gateway, pages))
     app.include_router(tolerances.create_router(gateway, pages))
     app.include_router(incidents.create_router(gateway, pages))
+    app.include_router(mailboxes.create_router(gateway, pages))
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:

@@ -25,7 +25,7 @@ log = logging.getLogger("gateway.inbox")
 
 @dataclass(slots=True)
 class MailboxState:
-    """How a mailbox is, for `/readyz` and the page. `since`: seconds since the epoch."""
+    """How a mailbox is, for `/readyz` and the page. `since`: connected, or not, since then (UTC seconds)."""
 
     connected: bool = False
     reason: str = "starting"
@@ -93,7 +93,9 @@ class JournalKeeper:
         before = self.now
         if (before.connected, before.reason, before.configuration) == (connected, reason, configuration):
             return
-        self.now = MailboxState(connected, reason, configuration, self._clock.now())
+        # another reason does not begin the time anew
+        since = before.since if before.connected == connected else self._clock.now()
+        self.now = MailboxState(connected, reason, configuration, since)
         self._telemetry.mailbox_connected.labels(mailbox_label(self._mailbox)).set(int(connected))
         level = logging.INFO if connected else logging.CRITICAL if configuration else logging.WARNING
         words = "connected" if connected else f"not connected ({reason})"

@@ -57,6 +57,8 @@ IDLE = 30.0
 FAULT_PAUSE = 1.0
 TRIES = 5
 """Times that a mail is treated when our own code fails on it."""
+AWAY = 600.0
+"""Seconds after which a mailbox that cannot be reached is told to a person."""
 FILE_PAUSE = 15.0
 """Seconds before a mailbox that could not file a mail is asked again."""
 
@@ -154,6 +156,15 @@ class Mailroom:
     def states(self) -> dict[str, MailboxState]:
         """How each mailbox is."""
         return {mailbox: keeper.now for mailbox, keeper in self._keepers.items()}
+
+    def trouble(self) -> dict[str, str]:
+        """Mailboxes that a person must look at, as `/readyz` warns of them: name → French sentence."""
+        late = self._clock.now() - AWAY
+        return {
+            f"mailbox_{mailbox}": f"La boîte aux lettres « {mailbox} » n’est pas relevée : voir la page « boîtes »."
+            for mailbox, state in self.states().items()
+            if not state.connected and (state.configuration or state.since < late)
+        }
 
     def _spawn(self, name: str, run: Callable[[], object]) -> None:
         self._tasks.append(asyncio.create_task(self._for_ever(name, run), name=name))

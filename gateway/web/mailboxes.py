@@ -1,0 +1,91 @@
+"""Mailboxes and received mails: `GET /api/v1/mailboxes`, `GET /api/v1/mails` and the page `/boites`.
+
+Purpose: a hospital sees whether its mailboxes are read, what came and what became of it; what nobody but a person can
+settle stands apart.
+Guarantee: read-only; names of mailboxes as in the settings, kinds, codes, sentences of ours, counts and times; no
+address, no subject, no patient. At most `MAX_ROWS` mails.
+Fails: 422 for a number out of bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from gateway import __version__, mail_views
+from gateway.exchange.inbox.keeping import MailboxState
+from gateway.journal.store import Journal
+from gateway.web import mail_wording as wording
+
+MAX_ROWS = 500
+PAGE_ROWS = 50
+Rows = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many, the last ones")]
+
+
+class MailboxesView(Protocol):
+    """What this router asks of a running gateway."""
+
+    journal: Journal
+
+    def mailboxes(self) -> Mapping[str, MailboxState]:
+        """How each mailbox is, by name."""
+        ...
+
+
+def create_router(gateway: MailboxesView, pages: Environment) -> APIRouter:
+    """The router for one running gateway."""
+    router = APIRouter()
+    pages.filters |= {
+        "courriel": wording.kind,
+        "motif": wording.reason,
+        "suite": wording.progress,
+        "reponse": wording.dpi_answer,
+        "mdn": wording.mdn,
+    }
+
+    def states() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "connected": state.connected,
+                "since": datetime.fromtimestamp(state.since, UTC).isoformat(timespec="seconds"),
+                "reason": "" if state.connected else state.reason,
+                "sentence": "" if state.connected else wording.mailbox(state.reason),
+                "person": state.configuration,
+            }
+            for name, state in sorted(gateway.mailboxes().items())
+        ]
+
+    @router.get("/api/v1/mailboxes")
+    async def mailboxes() -> dict[str, Any]:
+        """State of each mailbox. `person`: somebody must act, waiting is useless."""
+        return {"mailboxes": states()}
+
+    @router.get("/api/v1/mails")
+    async def mails(
+        limit: Rows = PAGE_ROWS,
+        mailbox: Annotated[str, Query(max_length=64)] = "",
+        set_aside: bool | None = None,
+        before: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    ) -> dict[str, Any]:
+        """The last received mails, newest first; `set_aside`: only those for a person, or all but them."""
+        found = await gateway.journal.read(
+            lambda s: mail_views.last_mails(s, limit, mailbox=mailbox, set_aside=set_aside, before=before)
+        )
+        return {"mails": found}
+
+    @router.get("/boites", response_class=HTMLResponse)
+    async def page() -> HTMLResponse:
+        """The same in French."""
+        aside = await gateway.journal.read(lambda s: mail_views.last_mails(s, PAGE_ROWS, set_aside=True))
+        others = await gateway.journal.read(lambda s: mail_views.last_mails(s, PAGE_ROWS, set_aside=False))
+        template = pages.get_template("mailboxes.html")
+        shown = template.render(mailboxes=states(), aside=aside, mails=others, version=__version__)
+        return HTMLResponse(shown)
+
+    return router
