@@ -7,7 +7,7 @@ from pathlib import Path
 from connectors.mss.simulator import Fault
 from fixtures import build
 from gateway.hl7.message import Message
-from tests.circle.hospitals import B, circle, until_rows
+from tests.circle.hospitals import B, circle, mdns, until_rows
 
 ROOT = "1.2.250.1.71.4.2.2.990000010.55"
 
@@ -78,3 +78,58 @@ async def test_a_report_settles_a_mail_whose_answer_was_lost_and_nothing_is_sent
             sum(e.action == "mail" and e.kept and e.notify.startswith("SUCCESS") for e in operator.events)
             == 1
         )
+
+
+async def test_a_recipient_refused_at_once_and_one_refused_later(tmp_path: Path) -> None:
+    """§3.1: 550 at RCPT; taken, then a report of failure: Z02 N each, nothing at B, an incident each."""
+    async with circle(tmp_path) as (a, b, operator):
+        operator.plan(Fault("rcpt", B, code=550))
+        operator.plan(Fault("bounce", B, code=552, seconds=0.2))
+        await a.send(message("CIRCLE-4"))
+        await a.got("Z02")
+        assert (await a.send(message("CIRCLE-5", "T10", 2, 1))).code == "AA"
+        told = await a.got("Z02", 2)
+        assert [(z.answered, z.indicator, z.error[0]) for z in told] == [
+            ("CIRCLE-4", False, "550"),
+            ("CIRCLE-5", False, "552"),
+        ]
+        await until_rows(
+            a, "SELECT flow, code FROM incident ORDER BY id", [("outbound", "550"), ("receipt", "552")]
+        )
+        await operator.settle()
+        assert b.dpi.received == [] and len(a.dpi.received) == 2
+
+
+async def test_a_dpi_that_is_down_gets_its_document_once_when_it_is_back(tmp_path: Path) -> None:
+    """§2.2 step 6: the mail waits in the journal; one MDM, one MDN, and only then."""
+    async with circle(tmp_path) as (a, b, operator):
+        await b.dpi.down()
+        await a.send(message("CIRCLE-6"))
+        await until_rows(b, "SELECT state FROM received_mail", [("forwarded",)])
+        await until_rows(
+            b, "SELECT outcome FROM attempt WHERE number = 2 AND delivery_id = 1", [("transient",)]
+        )
+        assert mdns(operator) == []
+        await b.dpi.up()
+        [z03] = await a.got("Z03")
+        assert z03.indicator is True
+        assert len(b.of("T02")) == 1 and len(mdns(operator)) == 1
+
+
+async def test_versions_of_one_document_reach_the_other_dpi_in_order(tmp_path: Path) -> None:
+    """T02, T10, T04 sent one after the other without waiting: the DPI's own version rules refuse nothing."""
+    async with circle(tmp_path) as (a, b, _operator):
+        for control_id, event, version, replaces in (
+            ("CIRCLE-7", "T02", 1, None),
+            ("CIRCLE-8", "T10", 2, 1),
+            ("CIRCLE-9", "T04", 2, 1),
+        ):
+            assert (await a.send(message(control_id, event, version, replaces))).code == "AA"
+        told = await a.got("Z03", 3)
+        assert sorted((z.answered, z.indicator) for z in told) == [
+            ("CIRCLE-7", True),
+            ("CIRCLE-8", True),
+            ("CIRCLE-9", True),
+        ]
+        assert [e.type for e in b.dpi.events] == ["MDM^T02", "MDM^T10", "MDM^T04"]
+        assert [b.dpi.documents.state(k) for k in b.dpi.documents.kept] == ["latest", "deleted"]
