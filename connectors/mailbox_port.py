@@ -253,8 +253,8 @@ class WithIncidents(Protocol):
         """Every address that it may write to: none may be a mailbox that the gateway reads (a loop)."""
         ...
 
-    def mailboxes_of(self, incident: IncidentReport) -> Sequence[str]:
-        """The addresses that must hear of this error; never empty."""
+    def mailboxes_of(self, route: str, flow: str) -> Sequence[str]:
+        """The addresses that must hear of an error of this route and flow; never empty."""
         ...
 
     def plan_reports(self, incidents: Sequence[IncidentReport], now: datetime) -> Sequence[PlannedDelivery]:

@@ -114,9 +114,9 @@ class ErrorsConnector:
         """`WithIncidents`."""
         return self.settings.every_address
 
-    def mailboxes_of(self, incident: IncidentReport) -> Sequence[str]:
+    def mailboxes_of(self, route: str, flow: str) -> Sequence[str]:
         """`WithIncidents`."""
-        return self.settings.row(incident.route, incident.flow).to
+        return self.settings.row(route, flow).to
 
     def plan_reports(self, incidents: Sequence[IncidentReport], now: datetime) -> Sequence[PlannedDelivery]:
         """`WithIncidents`: one mail for each mailbox concerned."""

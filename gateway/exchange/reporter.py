@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from sqlmodel import Session
 
@@ -41,8 +42,10 @@ from gateway.settings import ErrorSettings
 
 log = logging.getLogger("gateway.errors")
 
-READ = 10_000
-"""Errors that are looked at at once: a longer flood is told in several mails."""
+READ = 2_000
+"""Errors of one family that are looked at, and told, at once: a longer flood is told in several mails."""
+MANY = 100
+"""So many errors that wait are looked at once in `FAULT_PAUSE`, whatever comes: looking costs time."""
 IDLE = 30.0
 FAULT_PAUSE = 1.0
 UNREACHABLE = "error_mailbox"
@@ -147,6 +150,7 @@ class ErrorReporter:
         self._task: asyncio.Task[None] | None = None
         self._last = 0
         self._alerted = False
+        self._many = False
         self._told_alone = False
 
     async def start(self) -> None:
@@ -181,6 +185,8 @@ class ErrorReporter:
 
     async def _loop(self) -> None:
         while True:
+            if self._many:
+                await asyncio.sleep(FAULT_PAUSE)
             self._event.clear()
             pause = IDLE
             try:
@@ -207,16 +213,15 @@ class ErrorReporter:
         found, recent = await self._journal.read(
             lambda s: (reports.waiting(s, READ), reports.recent(s, now - 2 * settings.window))
         )
+        self._many = len(found) > MANY
         if not found:
             return repeat_at
-        incidents = {w.id: _report(w) for w in found}
+        rows = {w.id: w for w in found}
+        to = self._connector.mailboxes_of
         pending = [
-            Pending(
-                w.id, w.at, w.family, tuple(m for m in self._mailboxes(incidents[w.id]) if m not in w.told)
-            )
+            Pending(w.id, w.at, w.family, tuple(m for m in to(w.route, w.flow) if m not in w.told))
             for w in found
         ]
-        families = {w.id: w.family for w in found}
         for item in (p for p in pending if not p.mailboxes):
             # the settings do not name the mailbox any more whose report failed
             await self._journal.write(partial(reports.told_already, incident_id=item.id, now=now))
@@ -224,17 +229,13 @@ class ErrorReporter:
         mailboxes = {p.id: p.mailboxes for p in pending}
         due = plan(pending, recent, now, settings.burst, settings.window)
         for batch in due.batches:
-            planned = self._connector.plan_reports(
-                [incidents[i] for i in batch], datetime.fromtimestamp(now, UTC)
-            )
+            words = await self._journal.read(partial(reports.words, incident_ids=batch))
+            told = [_report(rows[i], words[i]) for i in batch]
+            planned = self._connector.plan_reports(told, datetime.fromtimestamp(now, UTC))
             wanted = [p for p in planned if p.recipient in mailboxes[batch[0]]]
-            await self._commit(batch, families[batch[0]], wanted, now)
+            await self._commit(batch, rows[batch[0]].family, wanted, now)
         looks = [at for at in (due.look_at, repeat_at) if at is not None]
         return min(looks, default=None)
-
-    def _mailboxes(self, incident: IncidentReport) -> Sequence[str]:
-        assert self._connector is not None
-        return self._connector.mailboxes_of(incident)
 
     async def _commit(
         self, batch: tuple[int, ...], family: str, planned: Sequence[PlannedDelivery], now: float
@@ -310,6 +311,6 @@ class _Told(Exception):
     """An error of the batch was told by somebody else in the meantime: nothing of it is committed."""
 
 
-def _report(waiting: Waiting) -> IncidentReport:
+def _report(waiting: Waiting, words: dict[str, Any]) -> IncidentReport:
     at = datetime.fromtimestamp(waiting.at, UTC)
-    return IncidentReport(waiting.id, at, waiting.flow, waiting.code, waiting.route, waiting.words)
+    return IncidentReport(waiting.id, at, waiting.flow, waiting.code, waiting.route, words)

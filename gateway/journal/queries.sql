@@ -453,8 +453,15 @@ INSERT INTO incident (at, flow, family, code, route, message_id, mail_id, delive
 VALUES (:now, :flow, :family, :code, :route, :message_id, :mail_id, :delivery_id, :words, NULL)
 RETURNING id
 
+-- So many of each family: a flood of one does not hide the errors of others.
 -- name: incidents_to_report
-SELECT id, at, flow, family, code, route, words FROM incident WHERE report_id IS NULL ORDER BY id LIMIT :limit
+SELECT id, at, flow, family, code, route
+  FROM (SELECT id, at, flow, family, code, route, row_number() OVER (PARTITION BY family ORDER BY id) AS place
+          FROM incident WHERE report_id IS NULL) AS waiting
+ WHERE place <= :limit ORDER BY id
+
+-- name: words_of_incident
+SELECT words FROM incident WHERE id = :incident_id
 
 -- name: incidents_since
 SELECT flow, count(*) AS number, max(id) AS last FROM incident WHERE id > :last GROUP BY flow

@@ -28,7 +28,6 @@ class Waiting:
     family: str
     code: str
     route: str
-    words: dict[str, Any] = field(repr=False)
     told: frozenset[str] = field(default=frozenset(), repr=False)
     """Mailboxes that know it already."""
 
@@ -39,16 +38,21 @@ def on_duty(session: Session) -> bool:
 
 
 def waiting(session: Session, limit: int) -> list[Waiting]:
-    """Errors to tell, oldest first."""
+    """Errors to tell, the oldest `limit` of each family, oldest first."""
     told: dict[int, set[str]] = {}
     for row in run(session, "told_of_waiting_incidents"):
         told.setdefault(row.incident_id, set()).add(row.mailbox)
     return [
-        Waiting(
-            r.id, r.at, r.flow, r.family, r.code, r.route, json.loads(r.words), frozenset(told.get(r.id, ()))
-        )
+        Waiting(r.id, r.at, r.flow, r.family, r.code, r.route, frozenset(told.get(r.id, ())))
         for r in run(session, "incidents_to_report", limit=limit)
     ]
+
+
+def words(session: Session, incident_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """What their report says, by error."""
+    return {
+        i: json.loads(run(session, "words_of_incident", incident_id=i).scalar_one()) for i in incident_ids
+    }
 
 
 @dataclass(frozen=True, slots=True)

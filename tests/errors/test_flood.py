@@ -200,18 +200,20 @@ async def test_a_mailbox_whose_password_is_wrong_is_a_warning_until_it_is_right(
     """A configuration fault: the circuit of `errors` is open, nobody else's is, nothing expires."""
     secret = tmp_path / "secret"
     secret.write_text("wrong")
-    async with operating(tmp_path, auth="plain") as operator:
-        async with world(tmp_path, operator, own={"secret_file": str(secret)}) as w:
-            w.running.dmp.outcomes = [REFUSED]
-            assert (await w.running.send(submit("PASS"))).code == "AA"
-            await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("suspended",)])
-            assert UNREACHABLE in await w.running.gateway.warnings()
-            assert await w.running.gateway.readiness() == {}
-            secret.write_text(operator.password)
-            (mail,) = await w.got(1)
-            assert "PASS" in mail.text()
-            await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("succeeded",)])
-            assert await w.running.gateway.warnings() == {}
+    async with (
+        operating(tmp_path, auth="plain") as operator,
+        world(tmp_path, operator, own={"secret_file": str(secret)}) as w,
+    ):
+        w.running.dmp.outcomes = [REFUSED]
+        assert (await w.running.send(submit("PASS"))).code == "AA"
+        await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("suspended",)])
+        assert UNREACHABLE in await w.running.gateway.warnings()
+        assert await w.running.gateway.readiness() == {}
+        secret.write_text(operator.password)
+        (mail,) = await w.got(1)
+        assert "PASS" in mail.text()
+        await w.until_rows("SELECT state FROM delivery WHERE destination='errors'", [("succeeded",)])
+        assert await w.running.gateway.warnings() == {}
 
 
 async def test_the_api_is_bounded(tmp_path: Path) -> None:
@@ -221,3 +223,18 @@ async def test_the_api_is_bounded(tmp_path: Path) -> None:
         page = await get(w, "/erreurs")
         assert "Aucune erreur." in page.text and "<script" not in page.text
         assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_a_flood_of_one_family_does_not_hide_the_errors_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.exchange.reporter.READ", 20)
+    async with operating(tmp_path) as operator, world(tmp_path, operator, errors={"window": 600}) as w:
+        assert (await w.running.send(submit("BASE"))).code == "AA"
+        await fail(w, 60)
+        await w.got(5)
+        w.running.dmp.outcomes = [REFUSED]
+        assert (await w.running.send(submit("OTHER", 2))).code == "AA"
+        mails = await w.got(6)
+        assert any("OTHER" in m.text() for m in mails)
+        await w.until_rows("SELECT count(*) FROM incident WHERE report_id IS NULL", [(55,)])
