@@ -78,12 +78,13 @@ def reason(code: str) -> str:
     return f"{code} : {words}" if words else code
 
 
-def progress(state: str, kind_code: str, reason_code: str) -> str:
-    """What became of a mail."""
+def progress(state: str, kind_code: str, reason_code: str, integrated: int = 0) -> str:
+    """What became of a mail; `integrated`: how many of its documents the DPI took."""
     if state != "treated":
         return _PROGRESS.get(state, state)
     if kind_code == "inbound":
-        return "non intégré" if reason_code else "intégré"
+        refused = "intégré en partie" if integrated else "non intégré"
+        return refused if reason_code else "intégré"
     if kind_code in ("quarantine", "too-large"):
         return "à traiter par une personne"
     return "à traiter par une personne" if reason_code else "traité"
