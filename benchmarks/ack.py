@@ -5,7 +5,10 @@ its peak memory; then the time until every delivery of the run has ended (DMP an
 message; `--recipients`, `--zam`). Each figure stands
 beside the floor (`benchmarks.floor`). The last line is one JSON object.
 
-    python -m benchmarks.ack [--quick] [--only 330k] [--connections 8] [--profile FILE]
+    python -m benchmarks.ack [--quick] [--only 330k] [--connections 8] [--profile FILE] [--postgres NODES]
+
+`--postgres 2`: two gateways on one PostgreSQL journal (a server of the distribution, with fsync, on the same machine);
+connections go to them in turn, CPU and memory are those of all gateways together.
 
 Gateway, simulators and load generator are three processes; on a machine with two cores they share them.
 """
@@ -24,9 +27,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from connectors.simulator_port import toml_value
 from fixtures import build
 
 START, END = b"\x0b", b"\x1c\r"
@@ -87,13 +94,17 @@ def messages(size: str, count: int, series: str, load: Load | None = None) -> li
     return out
 
 
-async def drive(port: int, frames: list[bytes], connections: int) -> tuple[float, list[float], int]:
-    """Closed loop: (seconds in all, ACK latencies in seconds, messages not answered AA)."""
+async def drive(
+    port: int | list[int], frames: list[bytes], connections: int
+) -> tuple[float, list[float], int]:
+    """Closed loop, of several ports each connection to the next: (seconds in all, ACK latencies in seconds, messages
+    not answered AA)."""
+    ports = [port] if isinstance(port, int) else port
     pending = iter(frames)
     latencies: list[float] = []
     refused = 0
 
-    async def one() -> None:
+    async def one(port: int) -> None:
         nonlocal refused
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
         for frame in pending:
@@ -108,7 +119,7 @@ async def drive(port: int, frames: list[bytes], connections: int) -> tuple[float
         writer.close()
 
     started = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(connections)))
+    await asyncio.gather(*(one(ports[n % len(ports)]) for n in range(connections)))
     return time.perf_counter() - started, latencies, refused
 
 
@@ -157,13 +168,16 @@ def metrics(url: str) -> dict[str, float]:
     return {k: float(v) for k, v in re.findall(r"^(segur_\S+) (\S+)$", text, re.M)}
 
 
-def drain(url: str, limit: float) -> tuple[float, int, int]:
+def drain(url: str | list[str], limit: float) -> tuple[float, int, int]:
     """Wait until nothing is open: (seconds, deliveries ended, of them not succeeded)."""
+    urls = [url] if isinstance(url, str) else url
     started = time.perf_counter()
     while True:
-        seen = metrics(url)
-        ended = {k: v for k, v in seen.items() if k.startswith("segur_deliveries_total")}
-        if not any(k.startswith("segur_queue_depth{") and v for k, v in seen.items()):
+        each = [metrics(one) for one in urls]
+        ended = Counter[str]()
+        for seen in each:
+            ended.update({k: int(v) for k, v in seen.items() if k.startswith("segur_deliveries_total")})
+        if not any(k.startswith("segur_queue_depth{") and v for seen in each for k, v in seen.items()):
             break
         if time.perf_counter() - started > limit:
             break
@@ -182,27 +196,64 @@ def run_floor(directory: Path, frames: list[bytes], connections: int) -> tuple[f
     return round(len(frames) / seconds, 1), quantile(latencies, 0.99)
 
 
-def run(size: str, connections: int, count: int, series: str, profile: str | None, load: Load) -> Result:
-    """One run against a fresh gateway and fresh simulators."""
+@contextmanager
+def on_postgres(settings: Path, nodes: int) -> Iterator[None]:
+    """Write the gateway's settings for a database of a new server; nothing with 0 nodes."""
+    if not nodes:
+        yield
+        return
+    from tests.postgres import Database, Server, programs
+
+    programs_folder = programs()
+    assert programs_folder is not None, "PostgreSQL is not installed"
     with tempfile.TemporaryDirectory() as folder:
+        server = Server(programs_folder, Path(folder), fsync=True)
+        server.start()
+        try:
+            table = Database(server, "postgres").table
+            keys = "".join(f"{k} = {toml_value(table[k])}\n" for k in ("url", "password_file"))
+            text = settings.read_text(encoding="utf-8")
+            settings.write_text(text.replace('path = "journal.sqlite"\n', keys), encoding="utf-8")
+            yield
+        finally:
+            server.stop("fast")
+
+
+def run(
+    size: str, connections: int, count: int, series: str, profile: str | None, load: Load, nodes: int
+) -> Result:
+    """One run against fresh gateways (one on SQLite, or `nodes` on PostgreSQL) and fresh simulators."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         directory = Path(folder)
         counterparts, _ = start(["-m", "benchmarks.counterparts", folder], "ready")
+        stack.enter_context(on_postgres(directory / "gateway.toml", nodes))
         command = ["-m", "gateway.cli", "run", "--config", str(directory / "gateway.toml")]
         if profile:
             command = ["-m", "benchmarks.profiled", profile, *command[2:]]
-        gateway, line = start(command, "ready")
-        port = int(re.search(r"mllp=\S+:(\d+)", line).group(1))  # type: ignore[union-attr]
-        url = re.search(r"web=(\S+)", line).group(1)  # type: ignore[union-attr]
+        gateways, ports, urls = [], [], []
+        for _ in range(max(1, nodes)):
+            gateway, line = start(command, "ready")
+            gateways.append(gateway)
+            ports.append(int(re.search(r"mllp=\S+:(\d+)", line).group(1)))  # type: ignore[union-attr]
+            urls.append(re.search(r"web=(\S+)", line).group(1))  # type: ignore[union-attr]
+
+        def cpu_of_all() -> float:
+            return sum(cpu_seconds(g.pid) for g in gateways)
+
+        def memory_of_all() -> float:
+            return round(sum(peak_mb(g.pid) for g in gateways), 1)
+
         warm = messages(size, 8, "9" + series[1:], load)
-        asyncio.run(drive(port, warm, 2))
-        drain(url, 60)
+        asyncio.run(drive(ports, warm, 2))
+        drain(urls, 60)
         frames = messages(size, count, series, load)
         floor_rate, floor_p99 = run_floor(directory, frames, connections)
-        before = cpu_seconds(gateway.pid)
-        ended_before = drain(url, 60)[1]
-        seconds, latencies, refused = asyncio.run(drive(port, frames, connections))
-        cpu, memory = cpu_seconds(gateway.pid) - before, peak_mb(gateway.pid)
-        drained, ended, failed = drain(url, 600)
+        before = cpu_of_all()
+        ended_before = drain(urls, 60)[1]
+        seconds, latencies, refused = asyncio.run(drive(ports, frames, connections))
+        cpu, memory = cpu_of_all() - before, memory_of_all()
+        drained, ended, failed = drain(urls, 600)
         result = Result(
             size=size,
             connections=connections,
@@ -220,10 +271,11 @@ def run(size: str, connections: int, count: int, series: str, profile: str | Non
             deliveries=ended - ended_before,
             deliveries_failed=failed,
             drained_after_s=drained,
-            cpu_ms_per_message_whole=round(1000 * (cpu_seconds(gateway.pid) - before) / count, 2),
-            peak_memory_mb_whole=peak_mb(gateway.pid),
+            cpu_ms_per_message_whole=round(1000 * (cpu_of_all() - before) / count, 2),
+            peak_memory_mb_whole=memory_of_all(),
         )
-        stop(gateway)
+        for gateway in gateways:
+            stop(gateway)
         stop(counterparts)
         return result
 
@@ -239,6 +291,7 @@ def main() -> None:
     parser.add_argument("--profile", metavar="FILE", help="write a profile of the gateway by function")
     parser.add_argument("--recipients", type=int, default=1, choices=(1, 2, 3), help="MSSanté mailboxes")
     parser.add_argument("--zam", action="store_true", help="ask for ZAM (ACK_RECEPTION = Y)")
+    parser.add_argument("--postgres", type=int, default=0, metavar="NODES", help="gateways on one PostgreSQL")
     args = parser.parse_args()
     load = Load(args.recipients, args.zam)
     counts = {("5k", 1): 500, ("5k", 8): 2000, ("330k", 1): 200, ("330k", 8): 600}
@@ -248,7 +301,15 @@ def main() -> None:
     for n, ((size, connections), count) in enumerate(counts.items()):
         if args.only not in (None, size) or args.connections not in (None, connections):
             continue
-        r = run(size, connections, count // (5 if args.quick else 1), str(n + 1), args.profile, load)
+        r = run(
+            size,
+            connections,
+            count // (5 if args.quick else 1),
+            str(n + 1),
+            args.profile,
+            load,
+            args.postgres,
+        )
         results.append(r)
         print(
             f"{r.size:>5} {r.connections:>4} {r.per_second:>7} {r.p50_ms:>6} {r.p95_ms:>6} {r.p99_ms:>7}"
@@ -259,7 +320,13 @@ def main() -> None:
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "machine": platform.machine()}
     print(
         json.dumps(
-            {"benchmark": "ack", "on": machine, "load": asdict(load), "results": [asdict(r) for r in results]}
+            {
+                "benchmark": "ack",
+                "on": machine,
+                "load": asdict(load),
+                "postgres": args.postgres,
+                "results": [asdict(r) for r in results],
+            }
         )
     )
 

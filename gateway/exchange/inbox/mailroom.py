@@ -52,6 +52,8 @@ from gateway.settings import Settings
 log = logging.getLogger("gateway.inbox")
 
 BATCH = 20
+SHARED_IDLE = 2.0
+"""On a journal that several nodes share: what another one ended is not announced here."""
 IDLE = 30.0
 """Seconds between looks when nothing is announced."""
 FAULT_PAUSE = 1.0
@@ -193,7 +195,8 @@ class Mailroom:
             if waiting:
                 continue
             next_due = await self._journal.read(mails.next_due)
-            pause = IDLE if next_due is None else min(IDLE, max(0.05, next_due - self._clock.now()))
+            idle = SHARED_IDLE if self._journal.shared else IDLE
+            pause = idle if next_due is None else min(idle, max(0.05, next_due - self._clock.now()))
             try:
                 async with asyncio.timeout(pause):
                     await self._event.wait()
