@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from connectors.errors.connector import BLIND_SENDS
 from connectors.mss.simulator import Fault
 from fixtures import build
 from gateway.exchange.steps import DELIVERY_STEPS, REPORT_STEPS
-from tests.acceptance.process import Counterparts, GatewayProcess, world
+from tests.acceptance.process import PATIENCE, Counterparts, GatewayProcess, world
 from tests.errors.world import BOX, FROM, attachments, documents, table, until
 
 RECIPIENT = "inconnu@test-hopital.mssante.fr"
@@ -36,9 +37,10 @@ async def test_killed_at(step: str, tmp_path: Path) -> None:
             assert (await gateway.send(message)).code == "AA"
             assert await gateway.ended() == -signal.SIGKILL, f"{step} was never reached"
             await gateway.start()
-            await until(lambda: any(m.sender == FROM for m in counterparts.mss.mails))
-            async with httpx.AsyncClient(base_url=gateway.web) as client:
+            await until(lambda: any(m.sender == FROM for m in counterparts.mss.mails), PATIENCE)
+            async with httpx.AsyncClient(base_url=gateway.web) as client, asyncio.timeout(PATIENCE):
                 while True:
+                    await asyncio.sleep(0.1)
                     (incident,) = (await client.get("/api/v1/incidents")).json()["incidents"]
                     if incident["report"] and incident["report"]["state"] == "succeeded":
                         break
