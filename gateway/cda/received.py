@@ -5,6 +5,7 @@ last word; what it would certainly refuse is refused here, with the same code.
 
 Guarantee: pure; the register is only asked. A version that arrives late is forwarded (it never becomes the latest), a
 document that the DPI has is not sent to it twice, and nothing is refused because of a document that the DPI refused.
+The register is asked about one DPI: what another one has says nothing about this one.
 
 Fails: never; everything is a finding at `place`.
 """
@@ -93,6 +94,10 @@ def check_received(
     previous = parents[-1].confidentiality if action is Action.REPLACE and parents else None
     if action is not Action.DELETE and any(k.sha256 != document.sha256 for k in same):
         findings.add("IN-V-SAME-ID", place)
+        return ReceivedDecision(set_key, findings, Again.NO, previous)
+    if action is not Action.DELETE and mine and mine[-1].action is Action.DELETE:
+        # the DPI has it no more: it is neither "integrated already" nor to be brought back by a stray copy
+        findings.add("IN-V-DELETED", place)
         return ReceivedDecision(set_key, findings, Again.NO, previous)
     if same:
         done = any(k.integrated for k in same)

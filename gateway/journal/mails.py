@@ -94,9 +94,9 @@ def next_due(session: Session) -> float | None:
     return at
 
 
-def postpone(session: Session, mail_id: int, due_at: float) -> None:
-    """Try again later."""
-    run(session, "postpone_mail", mail_id=mail_id, due_at=due_at)
+def postpone(session: Session, mail_id: int, due_at: float, *, tried: bool = True) -> None:
+    """Try again later; `tried`: counted as a try."""
+    run(session, "postpone_mail", mail_id=mail_id, due_at=due_at, tries=int(tried))
 
 
 def forwarded(session: Session, mail_id: int, findings: Iterable[Finding]) -> bool:
@@ -248,9 +248,9 @@ class KnownReceived:
         return DeliveryState(self.state) not in FINAL
 
 
-def documents_by(session: Session, what: Literal["uid", "set"], key: str) -> list[KnownReceived]:
-    """Documents received with this uid or of this set, oldest first."""
-    rows = run(session, f"received_documents_by_{what}", key=key).all()
+def documents_by(session: Session, what: Literal["uid", "set"], key: str, route: str) -> list[KnownReceived]:
+    """Documents with this uid or of this set that were sent to the DPI of `route`, oldest first."""
+    rows = run(session, f"received_documents_by_{what}", key=key, route=route).all()
     return [
         KnownReceived(
             r.mail_id,

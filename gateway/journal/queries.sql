@@ -364,7 +364,7 @@ SELECT id, connector, mailbox, place, payload_id, sha256, size, state, attempts 
 SELECT min(due_at) FROM received_mail WHERE state IN ('received', 'ended')
 
 -- name: postpone_mail
-UPDATE received_mail SET attempts = attempts + 1, due_at = :due_at WHERE id = :mail_id
+UPDATE received_mail SET attempts = attempts + :tries, due_at = :due_at WHERE id = :mail_id
 
 -- name: mail_forwarded
 UPDATE received_mail SET state = 'forwarded', kind = 'inbound', findings = :findings
@@ -405,15 +405,16 @@ VALUES (:mail_id, :position, :uid, :set_key, :version, :replaces_uid, :action, :
         :sha256, :size, :delivery_id, :now)
 RETURNING id
 
+-- Of one DPI alone: what another one has says nothing about this one.
 -- name: received_documents_by_uid
 SELECT r.id, r.mail_id, r.uid, r.set_key, r.version, r.sha256, r.patient, r.action, r.confidentiality, d.state
   FROM received_document r CROSS JOIN delivery d ON d.id = r.delivery_id
- WHERE r.uid = :key ORDER BY r.id
+ WHERE r.uid = :key AND d.recipient = :route ORDER BY r.id
 
 -- name: received_documents_by_set
 SELECT r.id, r.mail_id, r.uid, r.set_key, r.version, r.sha256, r.patient, r.action, r.confidentiality, d.state
   FROM received_document r CROSS JOIN delivery d ON d.id = r.delivery_id
- WHERE r.set_key = :key ORDER BY r.id
+ WHERE r.set_key = :key AND d.recipient = :route ORDER BY r.id
 
 -- === receipts =======================================================================================================
 

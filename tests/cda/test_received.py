@@ -108,6 +108,10 @@ V1, V2, V3 = doc("1.1", 1), doc("1.2", 2, replaces="1.1"), doc("1.3", 3, replace
             ["IN-V-NOT-LATEST"],
         ),
         (DELETE, V1, [Before(V1), Before(V2, action=REPLACE)], ["IN-V-NOT-LATEST"]),
+        # deleted: a stray copy of the mail does not bring it back
+        (SUBMIT, V1, [Before(V1), Before(V1, action=DELETE)], ["IN-V-DELETED"]),
+        (SUBMIT, V1, [Before(V1), Before(V1, NOT_YET, DELETE)], ["IN-V-DELETED"]),
+        (SUBMIT, doc("1.1", 1, sha="f" * 64), [Before(V1, NO), Before(V1, action=DELETE)], ["IN-V-DELETED"]),
         # another patient in the same set
         (REPLACE, doc("1.2", 2, replaces="1.1", ins=OTHER_PATIENT), [Before(V1)], ["IN-V-PATIENT"]),
         # what the DPI refused does not count
@@ -138,6 +142,11 @@ def test_the_same_document_again_is_not_sent_to_the_dpi_twice(said: str, again: 
     assert decision.again is again and not decision.findings
     # a deletion of it is another thing
     assert decide(DELETE, V1, Before(V1, said)).again is Again.NO
+
+
+def test_a_deletion_that_the_dpi_refused_deletes_nothing() -> None:
+    decision = decide(SUBMIT, V1, Before(V1), Before(V1, NO, DELETE))
+    assert decision.again is Again.INTEGRATED and not decision.findings
 
 
 def test_the_codes_of_the_replaced_version_are_known_when_it_is() -> None:

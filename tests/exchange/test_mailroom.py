@@ -149,7 +149,10 @@ def receipt(accepted: bool, event: str = "Z02", address: str = "dr@x.mssante.fr"
 
 
 def incoming(
-    *documents: Document, action: Action = Action.SUBMIT, findings: tuple[Finding, ...] = ()
+    *documents: Document,
+    action: Action = Action.SUBMIT,
+    findings: tuple[Finding, ...] = (),
+    route: str = "DPI|B",
 ) -> Treat:
     def build(number: int, control_id: str, now: datetime, previous: frozenset[str] | None) -> DpiMessage:
         text = (
@@ -160,7 +163,7 @@ def incoming(
     made = tuple(
         IncomingDocument(action, d, Place("DOC", n), frozenset({"N"})) for n, d in enumerate(documents, 1)
     )
-    return lambda raw: Incoming(made, findings, "DPI|B", build)
+    return lambda raw: Incoming(made, findings, route, build)
 
 
 def told(r: Running) -> list[str]:
@@ -349,6 +352,42 @@ async def test_what_the_dpi_has_is_not_sent_to_it_again_but_the_sender_is_answer
         await until_rows(
             r, "SELECT kind, reason FROM received_mail ORDER BY id", [("inbound", ""), ("duplicate", "")]
         )
+
+
+async def test_each_dpi_of_the_gateway_gets_the_document(tmp_path: Path) -> None:
+    """Two services with a DPI each are written to: what one DPI has says nothing about the other."""
+    async with mailing(tmp_path) as (r, mss):
+        mss.says = lambda raw: incoming(doc("1.1"), route=raw.decode())(raw)
+        mss.mail(1, b"DPI|B")
+        await r.until(lambda: len(mss.concluded) == 1)
+        mss.mail(2, b"DPI|C")
+        await r.until(lambda: len(mss.concluded) == 2)
+        assert [j.recipient for j in r.dpi.jobs] == ["DPI|B", "DPI|C"]
+        assert mss.concluded == [(["success"], [])] * 2
+        assert await rows(r, "SELECT kind FROM received_mail ORDER BY id") == [("inbound",), ("inbound",)]
+
+
+async def test_a_mail_shares_the_fate_of_a_document_that_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another mail brought one of its two documents, and the DPI refuses it: this mail is not "integrated"."""
+    monkeypatch.setattr("gateway.exchange.inbox.mailroom.FILE_PAUSE", 0.05)
+    async with mailing(tmp_path) as (r, mss):
+        r.dpi.gate = asyncio.Event()
+        refusal = Outcome(OutcomeClass.PERMANENT, "AE", "refus", {"errors": ["207/902"]})
+        r.dpi.outcomes = [refusal, refusal]
+        one, two = doc("1.1"), doc("2.1", set_id="1.2.200")
+        mss.says = lambda raw: incoming(one)(raw) if raw == b"one" else incoming(one, two)(raw)
+        mss.mail(1, b"one")
+        await r.until(lambda: len(r.dpi.jobs) == 1)
+        mss.mail(2, b"both")
+        await until_rows(r, "SELECT count(*) FROM received_mail", [(2,)])
+        await asyncio.sleep(0.2)
+        # waiting is no failure of ours
+        assert await rows(r, "SELECT attempts FROM received_mail ORDER BY id") == [(0,), (0,)]
+        r.dpi.gate.set()
+        await r.until(lambda: len(mss.concluded) == 2)
+        assert mss.concluded == [(["permanent"], []), (["permanent", "success"], [])]
 
 
 async def test_the_same_bytes_twice_are_treated_once(tmp_path: Path) -> None:

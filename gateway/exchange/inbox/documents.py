@@ -2,7 +2,7 @@
 
 Guarantee: all documents of a mail are enqueued or none; the version rules are asked again inside the commit; a message
 for the DPI is stored before its delivery exists, and is the same bytes at every attempt. A document that the DPI has
-already is not sent to it twice.
+already is not sent to it twice; the register is each DPI's own, for one gateway serves several.
 Source: spec/mssante.md §2.2 (algorithm), §2.5 (versions); docs/decisions/0019 (a mail is one thing).
 """
 
@@ -43,25 +43,26 @@ class Decided:
     new: tuple[int, ...]
 
     @property
-    def again(self) -> Again:
-        """When nothing is new: whether the DPI has answered for all."""
-        states = {d.again for d in self.decisions}
-        return Again.INTEGRATED if states == {Again.INTEGRATED} else Again.UNDER_WAY
+    def waits(self) -> bool:
+        """The DPI has not answered yet about a document that another mail brought."""
+        return any(d.again is Again.UNDER_WAY for d in self.decisions)
 
 
 def decide(session: Session, incoming: Incoming, book: RuleBook) -> Decided:
     """Version rules of every document. Read-only."""
-    decisions = tuple(_decision(session, d, book) for d in incoming.documents)
+    decisions = tuple(_decision(session, d, incoming.route, book) for d in incoming.documents)
     findings = (*incoming.findings, *(f for d in decisions for f in d.findings))
     return Decided(decisions, findings, tuple(n for n, d in enumerate(decisions) if d.again is Again.NO))
 
 
-def _decision(session: Session, document: IncomingDocument, book: RuleBook) -> ReceivedDecision:
+def _decision(
+    session: Session, document: IncomingDocument, route: str, book: RuleBook
+) -> ReceivedDecision:
     return check_received(
         document.action,
         document.document,
-        lambda uid: mails.documents_by(session, "uid", uid),
-        lambda key: mails.documents_by(session, "set", key),
+        lambda uid: mails.documents_by(session, "uid", uid, route),
+        lambda key: mails.documents_by(session, "set", key, route),
         book,
         document.place,
     )

@@ -30,7 +30,6 @@ from connectors.mailbox_port import (
     WithMailboxes,
 )
 from connectors.port import Connector, Outcome, OutcomeClass
-from gateway.cda.received import Again
 from gateway.errors import Finding, JournalUnavailable, rejected
 from gateway.exchange import incidents
 from gateway.exchange.delivery import DeliveryState
@@ -207,7 +206,7 @@ class Mailroom:
         """One mail, one step further; never raises but for the journal."""
         try:
             if mail.connector not in self._connectors:
-                await self._later(mail, IDLE)
+                await self._later(mail, IDLE, tried=False)
                 return
             wake = await (self._conclude(mail) if mail.state == "ended" else self._treat(mail))
         except JournalUnavailable:
@@ -222,9 +221,10 @@ class Mailroom:
         self._file_event.set()
         self._wake_others(wake)
 
-    async def _later(self, mail: Mail, seconds: float) -> None:
+    async def _later(self, mail: Mail, seconds: float, *, tried: bool = True) -> None:
+        """Put it off; `tried`: our own code failed on it (waiting for something else uses up no try)."""
         due_at = self._clock.now() + seconds
-        await self._journal.write(lambda s: mails.postpone(s, mail.id, due_at))
+        await self._journal.write(lambda s: mails.postpone(s, mail.id, due_at, tried=tried))
 
     async def _set_aside(self, mail: Mail) -> set[str]:
         """A bug of ours on this mail: for a person."""
@@ -304,13 +304,13 @@ class Mailroom:
 
     async def _incoming(self, mail: Mail, incoming: Incoming, now: float) -> set[str]:
         if self._backlog is not None and await self._backlog.full():
-            await self._later(mail, FILE_PAUSE)  # too much waits already: it stays kept
+            await self._later(mail, FILE_PAUSE, tried=False)  # too much waits already: it stays kept
             return set()
         while True:
             decided = await self._journal.read(lambda s: documents.decide(s, incoming, self._book))
             if rejected(decided.findings) or not incoming.documents:
                 return await self._end(mail, (), decided.findings, now)
-            if not decided.new:
+            if not decided.new or decided.waits:
                 break
             if await documents.forward(
                 self._journal, mail, incoming, decided, self._book, self._settings, now
@@ -319,11 +319,13 @@ class Mailroom:
                     self._backlog.add(len(decided.new))
                 log.info("mail %d: %d documents on their way to the DPI", mail.id, len(decided.new))
                 return {"dpi"}
-        if decided.again is Again.INTEGRATED:
+        if not decided.waits:
             # another mail brought the same documents, and the DPI has them: said again to who asks again
             done = [Outcome(OutcomeClass.SUCCESS)] * len(incoming.documents)
             return await self._end(mail, done, decided.findings, now, kind="duplicate")
-        await self._later(mail, FILE_PAUSE)  # until the DPI has answered for the first one
+        # until the DPI has answered for the mail that brought the same document before: what becomes of it is the fate
+        # of this mail too
+        await self._later(mail, FILE_PAUSE, tried=False)
         return set()
 
     # --- concluding -----------------------------------------------------------------------------------------
