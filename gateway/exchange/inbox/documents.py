@@ -55,9 +55,7 @@ def decide(session: Session, incoming: Incoming, book: RuleBook) -> Decided:
     return Decided(decisions, findings, tuple(n for n, d in enumerate(decisions) if d.again is Again.NO))
 
 
-def _decision(
-    session: Session, document: IncomingDocument, route: str, book: RuleBook
-) -> ReceivedDecision:
+def _decision(session: Session, document: IncomingDocument, route: str, book: RuleBook) -> ReceivedDecision:
     return check_received(
         document.action,
         document.document,
