@@ -73,7 +73,7 @@ async def test_an_unavailable_connector_gives_ar_and_sending_again_later_works(t
 async def test_a_connector_slower_than_the_deadline_gives_ar_and_sending_again_later_works(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path, ack={"deadline": 0.2}) as r:
+    async with running(tmp_path, ack={"deadline": 1.5}) as r:
         r.mss.prepare_seconds = 30
         first = await r.send(submit("M1"))
         assert first.code == "AR"
