@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from gateway.validation import command
 
                 return command.run(args)
+            case "indicators":
+                from indicators import command as indicators
+
+                return indicators.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
             case "db":
@@ -112,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         "validate", help="full report of ER7 or CDA files, without sending anything"
     )
     _validate_arguments(validate)
+    from indicators.command import add_arguments as indicators_arguments
+
+    indicators_arguments(
+        commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
+    )
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument(
         "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))

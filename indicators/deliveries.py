@@ -18,11 +18,11 @@ from datetime import UTC, date, datetime, time
 from enum import IntEnum
 
 from indicators.facts import Delivery
-from indicators.movements import ref_of
 from indicators.patients import Ref
 
 PATIENT_DOMAIN = "patient.mssante.fr"
 _INDEXED_FROM = 32
+_NOT_YET = float("-inf")
 _NOON = time(12, tzinfo=UTC)
 
 
@@ -34,25 +34,24 @@ class Channel(IntEnum):
     MSS_CITOYENNE = 2
 
 
-class Attempt:
-    """One version sent to one destination. Instants are seconds since 1970."""
+_DMP = Channel.DMP
+
+
+class Submission:
+    """One version of a document as one message brought it: what all its attempts share."""
 
     __slots__ = (
-        "channel",
-        "code",
+        "_index",
+        "at",
+        "attempts",
         "control_id",
         "date",
         "document",
         "finess",
-        "first",
         "historical",
-        "last",
-        "outcome",
         "patient",
         "qualified",
-        "recipient",
         "ref",
-        "success",
         "type_code",
         "unique_id",
         "version",
@@ -62,9 +61,6 @@ class Attempt:
     control_id: str
     unique_id: str
     version: int
-    channel: Channel
-    recipient: str
-    """Address in lower case; "" for the DMP."""
     type_code: str
     finess: str
     ref: Ref | None
@@ -74,6 +70,39 @@ class Attempt:
     historical: bool
     date: float | None
     """Date of the document."""
+    at: float
+    """When the word that describes it was said."""
+    attempts: list[Attempt]
+    _index: dict[tuple[str, Channel], Attempt] | None
+
+    def attempt(self, channel: Channel, recipient: str) -> Attempt | None:
+        """The attempt to that recipient, if any fact told of it."""
+        if self._index is None:
+            if len(self.attempts) < _INDEXED_FROM:
+                for a in self.attempts:
+                    # addresses are kept once: the same one is the same object
+                    if a.recipient is recipient and a.channel is channel:
+                        return a
+                return None
+            self._index = {(a.recipient, a.channel): a for a in self.attempts}
+        return self._index.get((recipient, channel))
+
+    def add(self, attempt: Attempt) -> None:
+        """One more."""
+        self.attempts.append(attempt)
+        if self._index is not None:
+            self._index[attempt.recipient, attempt.channel] = attempt
+
+
+class Attempt:
+    """A submission sent to one destination. Instants are seconds since 1970."""
+
+    __slots__ = ("channel", "code", "first", "last", "outcome", "recipient", "submission", "success")
+
+    submission: Submission
+    channel: Channel
+    recipient: str
+    """Address in lower case; "" for the DMP."""
     first: float
     """First word on it: when it was attempted."""
     last: float
@@ -85,16 +114,6 @@ class Attempt:
     code: str
 
     @property
-    def ok(self) -> bool:
-        """True when it succeeded, as far as is known."""
-        return self.outcome == "success"
-
-    @property
-    def failed(self) -> bool:
-        """True when it failed, as far as is known."""
-        return self.outcome == "failure"
-
-    @property
     def taken_back(self) -> bool:
         """True when it had succeeded and then failed."""
         return self.outcome == "failure" and self.success is not None
@@ -103,33 +122,20 @@ class Attempt:
 class Document:
     """All versions of a set."""
 
-    __slots__ = ("_index", "attempts", "deletions", "set_id")
+    __slots__ = ("deletions", "set_id", "submissions")
 
     def __init__(self, set_id: str) -> None:
         self.set_id = set_id
-        self.attempts: list[Attempt] = []
+        self.submissions: tuple[Submission, ...] = ()
         self.deletions: tuple[tuple[Channel, str, float], ...] = ()
         """(channel, recipient, instant)."""
-        self._index: dict[tuple[str, str, Channel, str], Attempt] | None = None
 
-    def attempt(self, control_id: str, unique_id: str, channel: Channel, recipient: str) -> Attempt | None:
-        """The attempt of that message, version and recipient, if any fact told of it."""
-        if self._index is None:
-            if len(self.attempts) < _INDEXED_FROM:
-                wanted = (unique_id, recipient, control_id)
-                for a in self.attempts:
-                    if a.channel is channel and (a.unique_id, a.recipient, a.control_id) == wanted:
-                        return a
-                return None
-            self._index = {(a.control_id, a.unique_id, a.channel, a.recipient): a for a in self.attempts}
-        return self._index.get((control_id, unique_id, channel, recipient))
-
-    def add(self, attempt: Attempt) -> None:
-        """One more."""
-        self.attempts.append(attempt)
-        if self._index is not None:
-            key = (attempt.control_id, attempt.unique_id, attempt.channel, attempt.recipient)
-            self._index[key] = attempt
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Those of all submissions."""
+        if len(self.submissions) == 1:
+            return self.submissions[0].attempts
+        return [a for s in self.submissions for a in s.attempts]
 
     def deleted(self, attempt: Attempt) -> bool:
         """True when what the attempt brought was deleted there afterwards."""
@@ -144,102 +150,127 @@ class Document:
 class DeliveryFold:
     """Tell it every `delivery` fact, in any order."""
 
-    __slots__ = ("_refs", "_texts", "documents")
+    __slots__ = ("_channels", "_refs", "_texts", "documents")
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, str] = {"": ""}
         self._refs: dict[Ref, Ref] = {}
+        self._channels: dict[str, tuple[Channel, str]] = {}
+        """Address as told → its channel, and the address as it is kept."""
 
     def add(self, fact: Delivery) -> None:
-        """One word on one delivery."""
+        """One word on one delivery. (Called a million times: what is usual is done here, without calls.)"""
         told = fact["document"]
         unique_id = told["unique_id"]
         set_id = told.get("set_id") or unique_id
+        at = fact["at"].timestamp()
+        outcome = fact["outcome"]
+        if fact["destination"] == "dmp":
+            channel, recipient = _DMP, ""
+        else:
+            address = fact.get("recipient") or ""
+            channel, recipient = self._channels.get(address) or self._channel(address)
         document = self.documents.get(set_id)
         if document is None:
             document = self.documents[set_id] = Document(set_id)
-        at = fact["at"].timestamp()
-        recipient = self._one((fact.get("recipient") or "").lower())
-        channel = Channel.DMP if fact["destination"] == "dmp" else channel_of(recipient)
-        if channel is Channel.DMP:
-            recipient = ""
-        outcome = fact["outcome"]
         if outcome == "deleted":
             document.deletions = tuple(sorted({*document.deletions, (channel, recipient, at)}))
             return
         control_id = fact.get("control_id") or ""
-        attempt = document.attempt(control_id, unique_id, channel, recipient)
-        if attempt is None:
-            attempt = self._new(fact, document, control_id, channel, recipient, at)
+        submission = None
+        for known in document.submissions:
+            if known.unique_id == unique_id and known.control_id == control_id:
+                submission = known
+                break
+        if submission is None:
+            submission = Submission()
+            submission.document, submission.control_id, submission.unique_id = document, control_id, unique_id
+            submission.attempts, submission._index, submission.at = [], None, at
+            document.submissions = (*document.submissions, submission)
+            self._describe(submission, fact)
+            attempt = None
         else:
-            self._merge(attempt, fact)
+            # the earliest word describes the submission, whatever the order in which words come
+            if at <= submission.at:
+                self._earlier(submission, fact, at)
+            attempt = submission.attempt(channel, recipient)
+        code = fact.get("code") or ""
+        if code:
+            code = self._texts.setdefault(code, code)
+        if attempt is None:
+            attempt = Attempt()
+            attempt.submission, attempt.channel, attempt.recipient = submission, channel, recipient
+            attempt.first, attempt.outcome, attempt.code = at, outcome, code
+            attempt.last = _NOT_YET if outcome == "pending" else at
+            attempt.success = at if outcome == "success" else None
+            submission.add(attempt)
+            return
         if at < attempt.first:
             attempt.first = at
         if outcome == "success" and (attempt.success is None or at < attempt.success):
             attempt.success = at
         # at the same instant a failure is believed
-        code = self._one(fact.get("code") or "")
-        if outcome != "pending" and (at, outcome == "failure", code) >= (
-            attempt.last,
-            attempt.failed,
-            attempt.code,
-        ):
+        before = (attempt.last, attempt.outcome == "failure", attempt.code)
+        if outcome != "pending" and (at, outcome == "failure", code) >= before:
             attempt.last, attempt.outcome, attempt.code = at, outcome, code
-        if fact.get("ins_qualified"):
-            attempt.qualified = True
-        if fact.get("historical"):
-            attempt.historical = True
 
-    def _new(
-        self, fact: Delivery, document: Document, control_id: str, channel: Channel, recipient: str, at: float
-    ) -> Attempt:
-        told = fact["document"]
-        a = Attempt()
-        a.document = document
-        known = document.attempts
-        # most attempts of a document belong to one message and one version: their texts are kept once
-        a.control_id = known[0].control_id if known and known[0].control_id == control_id else control_id
-        unique_id = told["unique_id"]
-        a.unique_id = known[0].unique_id if known and known[0].unique_id == unique_id else unique_id
-        a.version = told.get("version") or 0
-        a.channel, a.recipient = channel, recipient
-        a.type_code, a.finess = self._one(told["type_code"]), self._one(fact["finess"])
-        a.ref = self._ref(fact)
-        a.patient = self._one(fact.get("patient") or "")
-        a.qualified = a.historical = False
-        a.date = _instant(told.get("date"))
-        a.first, a.last, a.outcome, a.success, a.code = at, float("-inf"), "pending", None, ""
-        document.add(a)
-        return a
+    def _channel(self, address: str) -> tuple[Channel, str]:
+        lower = address.lower()
+        found = self._channels[address] = channel_of(lower), self._texts.setdefault(lower, lower)
+        return found
 
-    def _merge(self, a: Attempt, fact: Delivery) -> None:
-        """What another fact says of the same attempt: what was missing is filled in; of two values the smaller one is
-        kept, so that the order does not matter.
+    def _describe(self, s: Submission, fact: Delivery) -> None:
+        told, one = fact["document"], self._texts.setdefault
+        s.version = told.get("version") or 0
+        type_code, finess, patient = told["type_code"], fact["finess"], fact.get("patient") or ""
+        s.type_code, s.finess, s.patient = (
+            one(type_code, type_code),
+            one(finess, finess),
+            one(patient, patient),
+        )
+        stay = fact.get("stay")
+        if stay is None:
+            s.ref = None
+        else:
+            ref = (stay.get("authority") or finess, stay["value"])
+            s.ref = self._refs.setdefault(ref, ref)
+        s.qualified, s.historical = bool(fact.get("ins_qualified")), bool(fact.get("historical"))
+        s.date = _instant(told.get("date"))
+
+    def _earlier(self, s: Submission, fact: Delivery, at: float) -> None:
+        """An earlier word takes the place of the later one; of two of the same instant, the one that says more (then
+        the smaller one).
         """
-        told = fact["document"]
-        ref, patient, date_told = self._ref(fact), fact.get("patient") or "", _instant(told.get("date"))
-        a.version = max(a.version, told.get("version") or 0)
-        if a.type_code != told["type_code"]:
-            a.type_code = min(a.type_code, self._one(told["type_code"]))
-        if a.finess != fact["finess"]:
-            a.finess = min(a.finess, self._one(fact["finess"]))
-        if ref is not None and ref != a.ref:
-            a.ref = ref if a.ref is None else min(a.ref, ref)
-        if patient and patient != a.patient:
-            a.patient = min(a.patient, self._one(patient)) if a.patient else self._one(patient)
-        if date_told is not None:
-            a.date = date_told if a.date is None else min(a.date, date_told)
-
-    def _ref(self, fact: Delivery) -> Ref | None:
-        ref = ref_of(fact.get("stay"), fact["finess"])
-        return None if ref is None else self._refs.setdefault(ref, ref)
-
-    def _one(self, text: str) -> str:
-        return self._texts.setdefault(text, text)
+        if at == s.at:
+            before = _description(s)
+            known = s.version, s.type_code, s.finess, s.patient, s.ref, s.qualified, s.historical, s.date
+            self._describe(s, fact)
+            if before <= _description(s):
+                s.version, s.type_code, s.finess, s.patient, s.ref, s.qualified, s.historical, s.date = known
+            return
+        s.at = at
+        self._describe(s, fact)
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self.documents.values())
+
+
+def _description(s: Submission) -> tuple[object, ...]:
+    """Comparable; what says more comes first."""
+    return (
+        s.ref is None,
+        not s.patient,
+        s.date is None,
+        not s.qualified,
+        not s.historical,
+        -s.version,
+        s.type_code,
+        s.finess,
+        s.patient,
+        s.ref or ("", ""),
+        s.date or 0.0,
+    )
 
 
 def channel_of(address: str) -> Channel:

@@ -89,8 +89,8 @@ class Quality:
     """The rows of what no establishment could be found for."""
     unknown_types: dict[str, int]
     """Type codes without a row of their own, and how many attempts of the month they have."""
-    attempts_without_stay: int
-    """Attempts that name a stay which no movement told, all months."""
+    submissions_without_stay: int
+    """Documents sent that name a stay which no movement told, all months."""
     late_successes: int
     """Successes after the cut-off, for stays closed in the month."""
     closed_without_admission: int
@@ -186,15 +186,16 @@ def rounded(numerator: int, denominator: int) -> float:
 def _quality(view: View) -> Quality:
     unknown: dict[str, int] = {}
     for document in view.documents:
-        for a in document.attempts:
-            if view.row(a.type_code) == OTHER and view.period.has(a.first):
-                unknown[a.type_code] = unknown.get(a.type_code, 0) + 1
+        for s in document.submissions:
+            if view.row(s.type_code) == OTHER:
+                told = sum(view.period.has(a.first) for a in s.attempts)
+                unknown[s.type_code] = unknown.get(s.type_code, 0) + told
     return Quality(
         finess=view.finess,
         adt_feed=view.adt_feed,
         unknown_establishment=view.finess == UNKNOWN_FINESS,
-        unknown_types=dict(sorted(unknown.items())),
-        attempts_without_stay=view.ground.lost.get(view.finess, 0),
+        unknown_types={code: count for code, count in sorted(unknown.items()) if count},
+        submissions_without_stay=view.ground.lost.get(view.finess, 0),
         late_successes=sum(
             view.standing(a, view.cutoff) is Why.TOO_LATE for s in view.hospital for a in view.sent(s)
         ),

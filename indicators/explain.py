@@ -117,17 +117,18 @@ def _described(view: View, subject: object) -> dict[str, Any]:
     elif isinstance(subject, Document):
         told = {
             "set_id": subject.set_id,
-            "type_code": subject.attempts[0].type_code if subject.attempts else "",
-            "versions": sorted({a.version for a in subject.attempts}),
+            "type_code": min((s.type_code for s in subject.submissions), default=""),
+            "versions": sorted({s.version for s in subject.submissions}),
             "deleted": [at(instant) for _, _, instant in subject.deletions],
         }
     elif isinstance(subject, Attempt):
+        sent = subject.submission
         told = {
-            "control_id": subject.control_id,
-            "unique_id": subject.unique_id,
-            "set_id": subject.document.set_id,
-            "version": subject.version or None,
-            "type_code": subject.type_code,
+            "control_id": sent.control_id,
+            "unique_id": sent.unique_id,
+            "set_id": sent.document.set_id,
+            "version": sent.version or None,
+            "type_code": sent.type_code,
             "channel": subject.channel.name,
             "recipient": subject.recipient,
             "attempted": at(subject.first),

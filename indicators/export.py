@@ -130,8 +130,8 @@ def _warnings(quality: Quality) -> list[str]:
         lines.append("Des faits ne sont rattachés à aucun établissement (FINESS inconnu).")
     if quality.unknown_types:
         lines.append(f"Types sans ligne propre : {', '.join(quality.unknown_types)}.")
-    if quality.attempts_without_stay:
-        lines.append(f"Envois dont le séjour n'est pas connu : {quality.attempts_without_stay}.")
+    if quality.submissions_without_stay:
+        lines.append(f"Envois dont le séjour n'est pas connu : {quality.submissions_without_stay}.")
     if quality.late_successes:
         lines.append(f"Envois réussis après l'arrêté : {quality.late_successes}.")
     if quality.closed_without_admission:

@@ -41,9 +41,9 @@ class StayFold:
     __slots__ = ("_accounts", "_consents", "_intern", "_numbers", "_said", "_visits", "feeds", "patients")
 
     def __init__(self) -> None:
-        self._said: dict[Key, set[Said]] = {}
-        self._accounts: dict[Key, set[Ref]] = {}
-        self._numbers: dict[Ref, set[Key]] = {}
+        self._said: dict[Key, list[Said]] = {}
+        self._accounts: dict[Key, tuple[Ref, ...]] = {}
+        self._numbers: dict[Ref, tuple[Key, ...]] = {}
         """Account → its visits."""
         self._consents: set[ConsentTold] = set()
         self._visits: set[VisitTold] = set()
@@ -59,15 +59,16 @@ class StayFold:
         key: Key
         if visit is not None:
             key = ("V", *visit)
-            if account is not None:
-                self._accounts.setdefault(key, set()).add(account)
-                self._numbers.setdefault(account, set()).add(key)
+            if account is not None and account not in self._accounts.get(key, ()):
+                # nearly always one of each: a tuple is a fifth of a set
+                self._accounts[key] = tuple(sorted((*self._accounts.get(key, ()), account)))
+                self._numbers[account] = tuple(sorted((*self._numbers.get(account, ()), key)))
         elif account is not None:
             key = ("A", *account)
         else:
             return
         said = self._said_of(fact, finess)
-        self._said.setdefault(key, set()).add(said)
+        self._said.setdefault(key, []).append(said)
         if said.event not in DOCUMENTS:
             moved = said.instant()
             self.feeds[finess] = min(self.feeds.get(finess, moved), moved)
@@ -138,7 +139,7 @@ class StayFold:
 
     def fold(self, consultation_classes: Iterable[str] = ("O",), consent_until: float | None = None) -> Stays:
         """All stays. Consents count up to each stay's `limit`, or up to `consent_until` when it is given."""
-        stays = [s for key, said in self._gathered().items() for s in self._stays_of(key, sorted(said))]
+        stays = [s for key, said in self._gathered().items() for s in self._stays_of(key, sorted(set(said)))]
         stays.sort(key=lambda s: s.key)
         classes = frozenset(consultation_classes)
         for stay in stays:
@@ -150,20 +151,20 @@ class StayFold:
         _consents(found, self._consents, self.patients, consent_until)
         return found
 
-    def _gathered(self) -> dict[Key, set[Said]]:
+    def _gathered(self) -> dict[Key, list[Said]]:
         """The messages by stay: those that name an account alone go to its only visit, when it has one."""
-        gathered = {key: set(said) for key, said in self._said.items() if key[0] == "V"}
+        gathered = {key: list(said) for key, said in self._said.items() if key[0] == "V"}
         for key, said in self._said.items():
             if key[0] == "A":
-                visits = self._numbers.get((key[1], key[2]), set())
-                only = next(iter(visits)) if len(visits) == 1 else key
+                visits = self._numbers.get((key[1], key[2]), ())
+                only = visits[0] if len(visits) == 1 else key
                 sessions = any(s.patient_class == "R" for s in said)
-                gathered.setdefault(key if sessions else only, set()).update(said)
+                gathered.setdefault(key if sessions else only, []).extend(said)
         return {key: said for key, said in gathered.items() if any(s.event not in DOCUMENTS for s in said)}
 
     def _stays_of(self, key: Key, said: list[Said]) -> Iterator[Stay]:
         effective = effective_of(said)
-        accounts = tuple(sorted(self._accounts.get(key, set()))) if key[0] == "V" else ((key[1], key[2]),)
+        accounts = self._accounts.get(key, ()) if key[0] == "V" else ((key[1], key[2]),)
         admissions = sorted((s for s in effective if s.family == "admission"), key=lambda s: (s.begins(), s))
         if key[0] == "A" and admissions and any(s.patient_class == "R" for s in said):
             yield from self._sessions(key, said, effective, admissions)

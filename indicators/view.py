@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import cached_property
 from typing import TypeVar
 
 from indicators import periods
 from indicators.catalogue import ALL, OTHER, Catalogue
-from indicators.deliveries import Attempt, Channel, Document
-from indicators.facts import UNKNOWN_FINESS
+from indicators.deliveries import Attempt, Channel, Document, Submission
 from indicators.movements import Stay
 from indicators.patients import Ref
 from indicators.stays import by_patient
@@ -25,7 +25,6 @@ from indicators.why import Why
 from indicators.world import World
 
 _T = TypeVar("_T")
-_NONE: list[Attempt] = []
 _NO_USE: list[Use] = []
 
 
@@ -40,7 +39,7 @@ class Ground:
         self.by_patient: Mapping[str, list[Stay]] = by_patient(self.stays.all)
         self.stays_of: dict[str, list[Stay]] = _grouped((s.finess, s) for s in self.stays.all)
         self.documents_of: dict[str, list[Document]] = _grouped(
-            (min(a.finess for a in d.attempts), d) for d in world.deliveries if d.attempts
+            (min(s.finess for s in d.submissions), d) for d in world.deliveries if d.submissions
         )
         self.uses_of: dict[str, list[Use]] = _grouped((u.finess, u) for u in world.uses.uses.values())
         self.receptions_of: dict[str, list[Reception]] = _grouped(
@@ -48,7 +47,7 @@ class Ground:
         )
         self._found: dict[tuple[Ref, str], list[Stay]] = {}
         self.lost = dict.fromkeys(self.finesses, 0)
-        """FINESS → attempts that name a stay which is not known."""
+        """FINESS → submissions that name a stay which is not known."""
         self.sent = self._sent()
         self.used = self._used()
 
@@ -77,17 +76,27 @@ class Ground:
                     return found_there
         return None
 
-    def _sent(self) -> dict[int, list[Attempt]]:
-        """Attempts by stay (its `id()`)."""
-        sent: dict[int, list[Attempt]] = {}
+    def _sent(self) -> dict[int, list[Submission]]:
+        """Submissions by stay (its `id()`). A stay is looked for once for each number that documents name."""
+        named: dict[tuple[Ref, str], list[Submission]] = {}
         for document in self.world.deliveries:
-            for a in document.attempts:
-                if a.ref is not None:
-                    stay = self.stay(a.ref, a.finess, (a.date, a.first))
-                    if stay is not None:
-                        sent.setdefault(id(stay), []).append(a)
-                    else:
-                        self.lost[a.finess] = self.lost.get(a.finess, 0) + 1
+            for submission in document.submissions:
+                if submission.ref is not None:
+                    named.setdefault((submission.ref, submission.finess), []).append(submission)
+        sent: dict[int, list[Submission]] = {}
+        for (ref, finess), submissions in named.items():
+            found = self.stays.named(ref, finess)
+            if len(found) == 1:
+                sent.setdefault(id(found[0]), []).extend(submissions)
+                continue
+            for submission in submissions:
+                # a session among several is told by the day: that of the document, else that of its first attempt
+                first = min((a.first for a in submission.attempts), default=None)
+                stay = self.stay(ref, finess, (submission.date, first)) if found else None
+                if stay is not None:
+                    sent.setdefault(id(stay), []).append(submission)
+                else:
+                    self.lost[finess] = self.lost.get(finess, 0) + 1
         return sent
 
     def _used(self) -> dict[int, list[Use]]:
@@ -166,7 +175,7 @@ class View:
 
     def sent(self, stay: Stay) -> list[Attempt]:
         """What was sent about a stay."""
-        return self.ground.sent.get(id(stay), _NONE)
+        return [a for s in self.ground.sent.get(id(stay), ()) for a in s.attempts]
 
     def downloads(self, stay: Stay) -> list[Use]:
         """TD3.2 made for a stay."""
@@ -178,7 +187,7 @@ class View:
             assert attempt.success is not None
             if until is not None and attempt.success > until:
                 return Why.TOO_LATE
-            if self.options.deleted_documents == "remove" and attempt.document.deleted(attempt):
+            if self.options.deleted_documents == "remove" and attempt.submission.document.deleted(attempt):
                 return Why.DELETED
             return Why.COUNTS
         if attempt.outcome == "failure":
@@ -190,14 +199,26 @@ class View:
         good = [a for a in document.attempts if a.channel is channel and self.standing(a) is Why.COUNTS]
         return min(good, key=_order, default=None)
 
-    @property
-    def unknown_finess(self) -> bool:
-        """True for what no establishment could be found for."""
-        return self.finess == UNKNOWN_FINESS
+    @cached_property
+    def reached(self) -> dict[Channel, list[tuple[Document, Attempt]]]:
+        """Documents that first reached each channel in the month, with the attempt that did it."""
+        found: dict[Channel, list[tuple[Document, Attempt]]] = {channel: [] for channel in Channel}
+        start, end = self.period.start, self.period.end
+        for document in self.documents:
+            channels = {
+                a.channel
+                for a in document.attempts
+                if a.outcome == "success" and a.success is not None and start <= a.success < end
+            }
+            for channel in channels:
+                first = self.first_success(document, channel)
+                if first is not None and self.period.has(first.success):
+                    found[channel].append((document, first))
+        return found
 
 
 def _order(a: Attempt) -> tuple[float, int, str, str]:
-    return a.success or 0.0, a.version, a.unique_id, a.recipient
+    return a.success or 0.0, a.submission.version, a.submission.unique_id, a.recipient
 
 
 def _grouped(pairs: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:

@@ -6,6 +6,8 @@ stays without any filter on consent; R10: historical documents; R18, R19.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from indicators.catalogue import ALL
 from indicators.deliveries import Attempt, Channel, Document
 from indicators.movements import Stay
@@ -33,14 +35,12 @@ def ali_2(view: View, sheet: Sheet) -> None:
     cells = type_cells(view, "ALI-2", view.codes)
     for cell in cells.values():
         sheet.row(cell, rate=False, documents=True)
-    for document in view.documents:
-        first = view.first_success(document, Channel.DMP)
-        if first is None or not view.period.has(first.success):
-            _not_this_month(view, sheet, document, first, cells)
-        elif first.historical and view.options.ali2_historical == "exclude":
+    for document, first in view.reached[Channel.DMP]:
+        if first.submission.historical and view.options.ali2_historical == "exclude":
             _outside(view, sheet, document, first, Why.HISTORICAL, cells)
         else:
             _count(view, sheet, document, first, cells)
+    _not_this_month(view, sheet, cells, view.documents)
 
 
 def ali_4(view: View, sheet: Sheet) -> None:
@@ -48,28 +48,28 @@ def ali_4(view: View, sheet: Sheet) -> None:
     cells = type_cells(view, "ALI-4", view.codes)
     for cell in cells.values():
         sheet.row(cell, rate=False, documents=True)
-    for document in view.documents:
-        if not any(a.historical and a.channel is Channel.DMP for a in document.attempts):
-            continue
-        first = view.first_success(document, Channel.DMP)
-        if first is None or not view.period.has(first.success):
-            _not_this_month(view, sheet, document, first, cells)
+    for document, first in view.reached[Channel.DMP]:
+        if not any(s.historical for s in document.submissions):
             continue
         why = _historical(view, first)
         if why is Why.COUNTS:
             _count(view, sheet, document, first, cells)
         else:
             _outside(view, sheet, document, first, why, cells)
+    _not_this_month(
+        view, sheet, cells, (d for d in view.documents if any(s.historical for s in d.submissions))
+    )
 
 
 def _historical(view: View, first: Attempt) -> Why:
     """R10: not fed when it was made, and dated within the depth."""
-    if not first.historical:
+    if not first.submission.historical:
         return Why.NOT_HISTORICAL
-    if first.date is None or first.success is None:
+    dated = first.submission.date
+    if dated is None or first.success is None:
         return Why.NO_DATE
     oldest = years_before(first.success, view.options.history_years, view.zone)
-    return Why.COUNTS if first.date >= oldest else Why.TOO_OLD
+    return Why.COUNTS if dated >= oldest else Why.TOO_OLD
 
 
 def his_1(view: View, sheet: Sheet) -> None:
@@ -110,33 +110,34 @@ def _end(stay: Stay) -> float:
 
 def _count(view: View, sheet: Sheet, document: Document, first: Attempt, cells: dict[str, Cell]) -> None:
     good = [a for a in document.attempts if a.channel is Channel.DMP and view.standing(a) is Why.COUNTS]
-    last = max(good, key=lambda a: a.version)
+    last = max(good, key=lambda a: a.submission.version)
     evidence = [a for a in document.attempts if a.channel is Channel.DMP] if sheet.explained else ()
-    for code in (view.row(first.type_code), ALL):
+    for code in (view.row(first.submission.type_code), ALL):
         sheet.count(cells[code], document, Why.COUNTS, True, documents=1, evidence=evidence)
         tally = sheet.tallies[cells[code]]
-        versions = tally.details.setdefault("retained_version", {})
-        versions[str(last.version)] = versions.get(str(last.version), 0) + 1
+        versions, version = tally.details.setdefault("retained_version", {}), str(last.submission.version)
+        versions[version] = versions.get(version, 0) + 1
         if document.deletions and document.deleted(last):
             tally.add_detail("deleted_after_success")
 
 
-def _not_this_month(
-    view: View, sheet: Sheet, document: Document, first: Attempt | None, cells: dict[str, Cell]
-) -> None:
-    """A document that was sent in the month and does not count: told to who asks for the list."""
+def _not_this_month(view: View, sheet: Sheet, cells: dict[str, Cell], documents: Iterable[Document]) -> None:
+    """Documents that were sent in the month and do not count in it: told to who asks for the list."""
     if sheet.explained not in cells.values():
         return
-    dmp = [a for a in document.attempts if a.channel is Channel.DMP]
-    seen = [a for a in dmp if view.period.has(a.first) or view.period.has(a.last)]
-    if seen:
-        why = Why.OTHER_MONTH if first is not None else best(view, dmp, None)[0]
-        _outside(view, sheet, document, seen[0], why, cells)
+    reached = {id(document) for document, _ in view.reached[Channel.DMP]}
+    for document in documents:
+        dmp = [a for a in document.attempts if a.channel is Channel.DMP]
+        seen = [a for a in dmp if view.period.has(a.first) or view.period.has(a.last)]
+        if seen and id(document) not in reached:
+            first = view.first_success(document, Channel.DMP)
+            why = Why.OTHER_MONTH if first is not None else best(view, dmp, None)[0]
+            _outside(view, sheet, document, seen[0], why, cells)
 
 
 def _outside(
     view: View, sheet: Sheet, document: Document, attempt: Attempt, why: Why, cells: dict[str, Cell]
 ) -> None:
     evidence = [a for a in document.attempts if a.channel is Channel.DMP]
-    for code in (view.row(attempt.type_code), ALL):
+    for code in (view.row(attempt.submission.type_code), ALL):
         sheet.outside(cells[code], document, why, evidence)

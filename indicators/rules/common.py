@@ -42,7 +42,7 @@ def by_row(view: View, attempts: Iterable[Attempt], channel: Channel) -> dict[st
     rows: dict[str, list[Attempt]] = {}
     for a in attempts:
         if a.channel is channel:
-            rows.setdefault(view.row(a.type_code), []).append(a)
+            rows.setdefault(view.row(a.submission.type_code), []).append(a)
             rows.setdefault(ALL, []).append(a)
     return rows
 
@@ -54,9 +54,9 @@ def best(view: View, attempts: Iterable[Attempt], until: float | None) -> tuple[
         standing = view.standing(a, until)
         why = nearest(why, standing)
         if standing is Why.COUNTS:
-            sets.add(a.document.set_id)
-            if a.document.deletions and a.document.deleted(a):
-                deleted.add(a.document.set_id)
+            sets.add(a.submission.document.set_id)
+            if a.submission.document.deletions and a.submission.document.deleted(a):
+                deleted.add(a.submission.document.set_id)
     return why, sets, deleted
 
 

@@ -27,25 +27,27 @@ def tbb_1(view: View, sheet: Sheet) -> None:
                     cell = Cell("TBB-1", period.label, "attempt", code, channel=channel.name, result=result)
                     sheet.row(cell, rate=False)
                     cells[period.label, channel, code, outcome] = cell
+    start, end = min(p.start for p in periods), view.period.end
     for document in view.documents:
         for a in document.attempts:
-            for period in periods:
-                if period.has(a.first):
-                    _attempt(view, sheet, a, period, cells)
+            if start <= a.first < end:
+                for period in periods:
+                    if period.start <= a.first < period.end:
+                        _attempt(view, sheet, a, period, cells)
 
 
 def _attempt(
     view: View, sheet: Sheet, a: Attempt, period: Period, cells: dict[tuple[str, Channel, str, str], Cell]
 ) -> None:
-    for code in (view.row(a.type_code), ALL):
-        if a.outcome in RESULTS and a.qualified:
+    for code in (view.row(a.submission.type_code), ALL):
+        if a.outcome in RESULTS and a.submission.qualified:
             sheet.count(cells[period.label, a.channel, code, a.outcome], a, Why.COUNTS, True)
         if sheet.explained is not None:
             for outcome in RESULTS:
                 cell = cells[period.label, a.channel, code, outcome]
                 if a.outcome == "pending":
                     sheet.outside(cell, a, Why.PENDING)
-                elif not a.qualified:
+                elif not a.submission.qualified:
                     sheet.outside(cell, a, Why.NOT_QUALIFIED)
                 elif a.outcome != outcome:
                     sheet.outside(cell, a, Why.OTHER_RESULT)
@@ -53,18 +55,12 @@ def _attempt(
 
 def tbb_3(view: View, sheet: Sheet) -> None:
     """Documents sent with success by channel; the details tell how many had a qualified identity."""
-    cells = {
-        channel: Cell("TBB-3", view.period.label, "channel", channel=channel.name) for channel in Channel
-    }
-    for cell in cells.values():
-        sheet.row(cell, rate=False, documents=True)
-    for document in view.documents:
-        for channel, cell in cells.items():
-            first = view.first_success(document, channel)
-            if first is not None and view.period.has(first.success):
-                sheet.count(cell, document, Why.COUNTS, True, documents=1, evidence=[first])
-                name = "ins_qualified" if first.qualified else "ins_not_qualified"
-                sheet.tallies[cell].add_detail(name)
+    for channel in Channel:
+        cell = Cell("TBB-3", view.period.label, "channel", channel=channel.name)
+        tally = sheet.row(cell, rate=False, documents=True)
+        for document, first in view.reached[channel]:
+            sheet.count(cell, document, Why.COUNTS, True, documents=1, evidence=[first])
+            tally.add_detail("ins_qualified" if first.submission.qualified else "ins_not_qualified")
 
 
 def tbb_5(view: View, sheet: Sheet) -> None:
