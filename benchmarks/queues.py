@@ -1,9 +1,10 @@
 """Which queue on PostgreSQL: the delivery table itself, or Procrastinate beside it (docs/decisions/0027).
 
-The same acceptances (payload of 8.5 kB, message, two deliveries of a set in one transaction) by 16 writers at once,
-then the same deliveries (claim committed, 10 ms of sending, outcome committed) by two worker processes of 8. The delivery
-row is the truth either way; with Procrastinate a job with lock = set is deferred in the same transaction, its NOTIFY
-trigger off (it serialises commits), its table analysed before the drain. A server of its own, with fsync.
+The same acceptances (payload of 8.5 kB, message, two deliveries of a set in one transaction) by 16 writers at
+once, then the same deliveries (claim committed, 10 ms of sending, outcome committed) by two worker processes of 8.
+The delivery row is the truth either way; with Procrastinate a job with lock = set is deferred in the same
+transaction, its NOTIFY trigger off (it serialises commits), its table analysed before the drain. A server of its
+own, with fsync.
 
     pip install procrastinate; python -m benchmarks.queues [--count 2000] [--rounds 3]
 

@@ -31,6 +31,8 @@ from gateway.settings import JournalSettings
 
 log = logging.getLogger("gateway.engine")
 
+SWEEP = 60.0
+"""Seconds between two looks for what bears the token of no node (it was buried, and worked on before it knew)."""
 Step = Callable[[], Awaitable[None]]
 TakenOver = Callable[[Left], Awaitable[None]]
 """What else is to be done with what a dead node left: answer its messages, remove its payloads, wake the engine."""
@@ -123,6 +125,9 @@ class Together:
         self._looked = time.monotonic()
         self._duties: dict[str, _Duty] = {}
         self._taken_over: TakenOver | None = None
+        self._left: list[Left] = []
+        """Taken over, and not all done with yet."""
+        self._swept = time.monotonic()
         self._lost: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -200,6 +205,12 @@ class Together:
         self._others = observed
         for token, beat in dead:
             await self._bury(token, beat)
+        if now - self._swept >= SWEEP:
+            self._swept = now
+            self._left.append(await self._journal.write(lambda s: nodes.orphans(s, self._clock.now())))
+        while self._left and self._taken_over is not None:
+            await self._taken_over(self._left[0])
+            self._left.pop(0)
         for name, duty in [*self._duties.items()]:
             holder = seen.duties.get(name)
             if not duty.ours and (holder is None or holder not in seen.beats):
@@ -207,10 +218,9 @@ class Together:
 
     async def _bury(self, token: str, beat: int) -> None:
         left = await self._journal.write(lambda s: nodes.bury(s, token, beat, self._clock.now()))
-        if left is None or self._taken_over is None:
-            return
-        log.critical("a node gave no sign of life for %g s: taken over (%s)", self._timeout, _words(left))
-        await self._taken_over(left)
+        if left is not None:
+            log.critical("a node gave no sign of life for %g s: taken over (%s)", self._timeout, _words(left))
+            self._left.append(left)
 
     async def _take_duty(self, name: str, duty: _Duty) -> None:
         if await self._journal.write(lambda s: nodes.take_duty(s, name)):

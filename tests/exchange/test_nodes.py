@@ -13,6 +13,7 @@ import pytest
 
 from connectors.port import Outcome, OutcomeClass
 from gateway.engine.nodes import Together
+from gateway.errors import JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.hl7.acknowledgement import read
 from gateway.journal import nodes, queue, records
@@ -258,3 +259,52 @@ async def test_a_duty_is_done_by_one_node_and_taken_by_another_when_it_dies() ->
         assert most == 1
         for n in {0, 1, 2} - {first, second}:
             await together[n].leave()
+
+
+async def test_what_bears_the_token_of_no_node_is_found_while_the_nodes_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.engine.nodes.SWEEP", 0.5)
+    async with running(tmp_path, engine={"retry": {"first": 60}}) as r:
+        r.dmp.outcomes = [Outcome(OutcomeClass.TRANSIENT)]
+        await r.send(submit("M1", recipients=()))
+        await r.until(lambda: len(r.dmp.jobs) == 1)
+        async with asyncio.timeout(10):
+            while (await r.state("M1"))["deliveries"][0]["state"] != "ready":
+                await asyncio.sleep(0.02)
+        r.dmp.reconciled = [Outcome(OutcomeClass.SUCCESS)]
+        with raw(tmp_path) as db:
+            db.execute(
+                "UPDATE delivery SET state = 'sending', claimed_by = 'ghost' WHERE destination = 'dmp'"
+            )
+        await r.settled("M1")
+        assert len(r.dmp.jobs) == 1
+
+
+async def test_what_could_not_be_done_with_a_dead_node_s_messages_is_done_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between the take-over and the answers."""
+    async with running(tmp_path) as r:
+        real, calls = r.gateway.intake.answer_unanswered, iter(range(100))
+
+        async def answer(messages: Any = None) -> int:
+            if messages and next(calls) == 0:
+                raise JournalUnavailable("away")
+            return await real(messages)
+
+        monkeypatch.setattr(r.gateway.intake, "answer_unanswered", answer)
+        now = time.time()
+
+        def ghost(session: Any) -> None:
+            session.info["node"] = "ghost"
+            nodes.join(session, "ghost", now)
+            new = records.NewMessage(submit("M9"), "0", "k", "M9", "S", "MDM^T02", "", "c", now)
+            records.receive(session, new)
+            session.info["node"] = r.gateway.journal.node
+
+        await r.gateway.journal.write(ghost)
+        async with asyncio.timeout(10):
+            while (await r.state("M9"))["ack"] is None:
+                await asyncio.sleep(0.05)
+        assert next(calls) >= 2
