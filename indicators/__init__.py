@@ -1,5 +1,1 @@
-"""The monthly DSR indicators, computed from the journal's facts and from nothing else.
-
-The exchanges write facts from the first release on (`gateway.exchange.facts`); the catalogue and the engine that
-read them live here.
-"""
+"""The monthly DSR indicators, computed from facts and from nothing else: docs/indicators.md."""
