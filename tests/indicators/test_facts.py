@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indicators import export, facts
@@ -105,6 +105,7 @@ def test_canonical_form_is_the_same_for_the_same_fact() -> None:
     assert facts.digest(known) == facts.digest(one)
 
 
+@settings(deadline=None)  # timings are for benchmarks
 @given(
     st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)),
     st.integers(-12 * 60, 14 * 60),
