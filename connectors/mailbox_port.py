@@ -13,7 +13,7 @@ Source: spec/mssante.md §2 and §3; docs/architecture.md (received mails).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -123,12 +123,13 @@ class ReceiptFact:
 @dataclass(frozen=True, slots=True)
 class Receipts:
     """A DSN, an MDN or an error mail. `unmatched`: a code for what it says of no delivery of ours, with a French
-    sentence; a person is shown it."""
+    sentence; a person is shown it. `bounced`: it says that a mail did not arrive (a delay is no such news)."""
 
     kind: str
     facts: tuple[ReceiptFact, ...]
     unmatched: str = ""
     sentence: str = ""
+    bounced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +254,35 @@ class WithIncidents(Protocol):
         """Every address that it may write to: none may be a mailbox that the gateway reads (a loop)."""
         ...
 
+    def serve(self, dpi: Mapping[str, str]) -> None:
+        """Learn, before anything else, which DPI (`application|facility`) each mailbox that receives mail is for: the
+        errors of its mails are that establishment's."""
+        ...
+
     def mailboxes_of(self, route: str, flow: str) -> Sequence[str]:
         """The addresses that must hear of an error of this route and flow; never empty."""
         ...
 
     def plan_reports(self, incidents: Sequence[IncidentReport], now: datetime) -> Sequence[PlannedDelivery]:
         """The mails that tell `incidents` (all of one family: one mail for each mailbox concerned)."""
+        ...
+
+
+@runtime_checkable
+class WithDpiRoutes(Protocol):
+    """A connector that receives mail and says which DPI the documents of each mailbox are for."""
+
+    def dpi_route(self, mailbox: str) -> str:
+        """`application|facility` of the DPI of a mailbox; empty: it has none."""
+        ...
+
+
+@runtime_checkable
+class WithRoutes(Protocol):
+    """The connector that reaches the DPI."""
+
+    def reaches(self, route: str) -> bool:
+        """The settings say where the DPI `application|facility` listens."""
         ...
 
 

@@ -46,7 +46,7 @@ from gateway.journal.nodes import Left
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
-from gateway.plugins import error_loops, find_connectors, make_rulebook
+from gateway.plugins import dpi_routes, error_loops, find_connectors, mailboxes_astray, make_rulebook
 from gateway.rules import Preset, RuleBook
 from gateway.settings import Settings
 from gateway.validation.validator import Validator
@@ -182,8 +182,8 @@ class Gateway:
         self.connectors = (
             find_connectors(settings, self.base_dir) if self._given is None else dict(self._given)
         )
-        if loops := error_loops(self.connectors):
-            raise ConfigurationFault("; ".join(loops))
+        if wrong := [*error_loops(self.connectors), *mailboxes_astray(self.connectors)]:
+            raise ConfigurationFault("; ".join(wrong))
         book = make_rulebook(settings, self.connectors)
         self.layers = await stops.enter_async_context(open_layers(settings, self.base_dir, book))
         self.journal = await Journal.open(
@@ -252,6 +252,8 @@ class Gateway:
             self.overloads.backlog,
         )
         errors = self.connectors.get(ERRORS)
+        if isinstance(errors, WithIncidents):
+            errors.serve(dpi_routes(self.connectors))
         self.reporter = ErrorReporter(
             self.journal,
             errors if isinstance(errors, WithIncidents) else None,

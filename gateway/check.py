@@ -21,7 +21,7 @@ from gateway import __version__
 from gateway.errors import ConfigurationFault
 from gateway.layers import problems_of
 from gateway.listener import server_context
-from gateway.plugins import CONNECTOR_GROUP, error_loops, make_rulebook
+from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
 from gateway.rules import load_rulebook
 from gateway.settings import JournalSettings, ListenerTls, Settings, load_settings
 
@@ -46,7 +46,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         wrong.extend(_lines(e))
         settings = _readable(table)
     connectors = _connectors(table.get("connectors", {}), base, wrong)
-    wrong.extend(error_loops(connectors))
+    wrong.extend([*error_loops(connectors), *mailboxes_astray(connectors)])
     try:
         book = make_rulebook(settings, connectors)
     except ConfigurationFault as e:

@@ -11,7 +11,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from connectors.mailbox_port import WithIncidents, WithOwnAddresses
+from connectors.mailbox_port import (
+    WithDpiRoutes,
+    WithIncidents,
+    WithMailboxes,
+    WithOwnAddresses,
+    WithRoutes,
+)
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
@@ -19,6 +25,8 @@ from gateway.rules import RuleBook, load_rulebook
 from gateway.settings import Settings
 
 CONNECTOR_GROUP = "segur_gateway.connectors"
+DPI = "dpi"
+"""The connector that reaches the DPI."""
 COMMAND_GROUP = "segur_gateway.commands"
 """Commands that connectors bring: `segur-gateway NAME ...` runs `main(argv) -> int` of the module; its exceptions are
 told like those of the other commands (`GatewayError`)."""
@@ -59,6 +67,27 @@ def error_loops(connectors: Mapping[str, Connector]) -> list[str]:
         for name, connector in connectors.items()
         if isinstance(connector, WithIncidents)
         and not own.isdisjoint(address.lower() for address in connector.error_mailboxes())
+    ]
+
+
+def dpi_routes(connectors: Mapping[str, Connector]) -> dict[str, str]:
+    """The DPI of each mailbox that has one, by the mailbox's name."""
+    found = {
+        mailbox: connector.dpi_route(mailbox)
+        for connector in connectors.values()
+        if isinstance(connector, WithMailboxes) and isinstance(connector, WithDpiRoutes)
+        for mailbox in connector.mailboxes()
+    }
+    return {mailbox: route for mailbox, route in found.items() if route}
+
+
+def mailboxes_astray(connectors: Mapping[str, Connector]) -> list[str]:
+    """Mailboxes whose documents are for a DPI that nothing reaches: they would be kept and go nowhere."""
+    dpi = connectors.get(DPI)
+    return [
+        f"mailbox {mailbox}: no route of connectors.dpi reaches its dpi"
+        for mailbox, route in dpi_routes(connectors).items()
+        if dpi is None or (isinstance(dpi, WithRoutes) and not dpi.reaches(route))
     ]
 
 

@@ -11,6 +11,7 @@ Source: spec/hl7-transmission.md §2 (ACK), §3 (ZAM); spec/mssante.md §3.4.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 
@@ -42,6 +43,9 @@ _ANSWERS = {
     "CR": OutcomeClass.TRANSIENT,
 }
 """MSA-1, table 0008: AE is useless to repeat, AR is a circumstance."""
+_CODE = re.compile(r"[0-9A-Za-z_.-]{0,12}")
+_ERRORS = 50
+"""Errors of one ACK that are kept."""
 _LABELS = {
     OutcomeClass.SUCCESS: "Message accepté par l'application",
     OutcomeClass.PERMANENT: "Message refusé par l'application",
@@ -72,6 +76,10 @@ class DpiConnector:
     def wants(self, transmission: Transmission) -> bool:
         """Never: the heart plans its messages."""
         return False
+
+    def reaches(self, route: str) -> bool:
+        """`connectors.mailbox_port.WithRoutes`."""
+        return self.settings.route(route) is not None
 
     async def start(self) -> None:
         """Read the certificates of the routes. Raises `ConfigurationFault` with all problems."""
@@ -149,8 +157,17 @@ def _judge(acknowledgement: Acknowledgement, plan: DpiPlan) -> Outcome:
         # the message was received, nothing is said of the document
         return Outcome(OutcomeClass.TRANSIENT, "MSA-1", "L'application n'a pas répondu sur l'intégration")
     # codes only: the texts of an ERR may quote a patient
-    errors = [error.err3 + (f"/{error.err5}" if error.err5 else "") for error in acknowledgement.errors]
+    errors = [
+        _code(error.err3) + (f"/{_code(error.err5)}" if error.err5 else "")
+        for error in acknowledgement.errors
+    ]
+    errors = errors[:_ERRORS]
     return Outcome(kind, acknowledgement.code, _LABELS[kind], {"errors": errors} if errors else {})
+
+
+def _code(text: str) -> str:
+    """A code as tables have them; anything longer or with blanks is words, and they may name somebody."""
+    return text if _CODE.fullmatch(text) else "?"
 
 
 def _unreadable() -> Outcome:

@@ -81,6 +81,7 @@ class ErrorsConnector:
         self._version = software_version
         self._book: RuleBook | None = None
         self._pool: SmtpPool | None = None
+        self._dpi: Mapping[str, str] = {}
 
     def use(self, book: RuleBook) -> None:
         """Receive the rule book: originals are read with it."""
@@ -116,11 +117,15 @@ class ErrorsConnector:
 
     def mailboxes_of(self, route: str, flow: str) -> Sequence[str]:
         """`WithIncidents`."""
-        return self.settings.row(route, flow).to
+        return self.settings.row(route, flow, self._dpi.get(route, "")).to
+
+    def serve(self, dpi: Mapping[str, str]) -> None:
+        """`connectors.mailbox_port.WithIncidents`."""
+        self._dpi = dpi
 
     def plan_reports(self, incidents: Sequence[IncidentReport], now: datetime) -> Sequence[PlannedDelivery]:
         """`WithIncidents`: one mail for each mailbox concerned."""
-        return plan_reports(incidents, self.settings, now)
+        return plan_reports(incidents, self.settings, now, self._dpi)
 
     async def prepare(self, preparation: Preparation) -> Verdict:
         """Never asked: this destination wants nothing."""

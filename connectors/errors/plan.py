@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -85,12 +86,16 @@ def from_json(data: bytes) -> ReportPlan:
 
 
 def plan_reports(
-    incidents: Sequence[IncidentReport], settings: ErrorsSettings, now: datetime
+    incidents: Sequence[IncidentReport],
+    settings: ErrorsSettings,
+    now: datetime,
+    dpi: Mapping[str, str] = MappingProxyType({}),
 ) -> list[PlannedDelivery]:
-    """One mail for each mailbox that `incidents` (of one family) concern. `now` is aware."""
+    """One mail for each mailbox that `incidents` (of one family) concern. `now` is aware; `dpi`: the DPI of each
+    mailbox that receives mail, by its name."""
     concerned: dict[str, tuple[Mailbox, list[IncidentReport]]] = {}
     for incident in incidents:
-        row = settings.row(incident.route, incident.flow)
+        row = settings.row(incident.route, incident.flow, dpi.get(incident.route, ""))
         for address in row.to:
             concerned.setdefault(address, (row, []))[1].append(incident)
     planned = []
@@ -102,7 +107,8 @@ def plan_reports(
             envid=token,
             created=now.replace(microsecond=0),
             count=len(theirs),
-            told=tuple(map(_told, theirs[:MAX_LINES])),
+            # the reasons of each are for its own mail: those of a flood would be megabytes
+            told=tuple(_told(i, alone=len(theirs) == 1) for i in theirs[:MAX_LINES]),
             reattach=settings.reattaches(row),
             patient_in_subject=settings.names_patient(row, address),
             max_bytes=settings.max_bytes,
@@ -112,7 +118,7 @@ def plan_reports(
     return planned
 
 
-def _told(incident: IncidentReport) -> Told:
+def _told(incident: IncidentReport, *, alone: bool) -> Told:
     words = incident.words
     return Told(
         id=incident.id,
@@ -129,7 +135,7 @@ def _told(incident: IncidentReport) -> Told:
         state=_word(words, "state"),
         event=_word(words, "event"),
         mailbox=_word(words, "mailbox"),
-        reasons=tuple(map(str, words.get("reasons") or ())),
+        reasons=tuple(map(str, words.get("reasons") or ())) if alone else (),
     )
 
 

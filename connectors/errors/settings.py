@@ -11,6 +11,7 @@ Source: spec/mssante.md §2.6 (courriel standard, configurable mailbox); transpo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -43,10 +44,10 @@ class Mailbox(BaseModel):
     to: tuple[str, ...] = Field(min_length=1)
     """Addresses: each gets its own mail."""
     route: str = "*"
-    """`application|facility` of the DPI (MSH-3 and MSH-4), either part may be `*`; or the name of the mailbox that
-    received the mail. `*`: any."""
+    """`application|facility` of the DPI (MSH-3 and MSH-4; of a received mail that of its mailbox's `dpi`), either part
+    may be `*`; or the name of the mailbox that received the mail. `*`: any."""
     organisation: str = ""
-    """Facility of the DPI (MSH-4) alone; empty: any."""
+    """Facility of the DPI (MSH-4) alone, of a received mail that of its mailbox's `dpi`; empty: any."""
     flows: tuple[Flow, ...] = ()
     """`outbound` (a transmission that failed), `inbound` (a received mail), `receipt` (told after the mail was
     accepted), `refused` (a message answered AE); empty: any."""
@@ -57,14 +58,14 @@ class Mailbox(BaseModel):
 
     _checked = field_validator("to")(_addresses)
 
-    def fits(self, route: str, flow: str) -> bool:
-        """True when errors of this route and flow go here."""
+    def fits(self, route: str, flow: str, dpi: str = "") -> bool:
+        """True when errors of this route and flow go here. `dpi`: of a mailbox, the DPI that its documents are for."""
         if self.flows and flow not in self.flows:
             return False
-        application, _, facility = route.partition("|")
+        application, _, facility = (dpi or route).partition("|")
         if self.organisation and self.organisation != facility:
             return False
-        if self.route in ("*", route):
+        if self.route in ("*", route, dpi or route):
             return True
         wanted, bar, place = self.route.partition("|")
         return bool(bar) and wanted in ("*", application) and place in ("*", facility)
@@ -124,10 +125,13 @@ class ErrorsSettings(SmtpTransport):
         """The name given in EHLO: the sender's domain unless it is set."""
         return self.ehlo_name or domain_of(self.from_address)
 
-    def row(self, route: str, flow: str) -> Mailbox:
-        """The row for an error of this route and flow."""
-        found = next((m for m in self.mailboxes if m.fits(route, flow)), None)
-        return found or Mailbox(to=self.to)
+    @cached_property
+    def _others(self) -> Mailbox:
+        return Mailbox(to=self.to)
+
+    def row(self, route: str, flow: str, dpi: str = "") -> Mailbox:
+        """The row for an error of this route and flow (see `Mailbox.fits`)."""
+        return next((m for m in self.mailboxes if m.fits(route, flow, dpi)), None) or self._others
 
     def reattaches(self, row: Mailbox) -> bool:
         """Whether mails to this row carry the attachments again."""

@@ -268,7 +268,8 @@ class MssConnector:
         if job.arrived:
             return Outcome(OutcomeClass.SUCCESS, "250", "Accusé de remise reçu", {"dsn": True})
         reported = isinstance(plan, MailPlan) and plan.ask_reception and bool(self._boxes)
-        if reported and job.uncertain_for < self.settings.uncertain_wait:
+        # negative: the clock was set back since; nobody waits until it is there again
+        if reported and abs(job.uncertain_for) < self.settings.uncertain_wait:
             return Outcome(OutcomeClass.UNCERTAIN, "442", "Issue inconnue : accusé de remise attendu")
         if job.uncertain_attempts >= BLIND_SENDS:
             label = f"Issue inconnue après {job.uncertain_attempts} envois : remise à vérifier avec le destinataire"
@@ -306,6 +307,10 @@ class MssConnector:
     def own_addresses(self) -> Sequence[str]:
         """`connectors.mailbox_port.WithOwnAddresses`: what is read, and where receipts come back."""
         return [self.settings.from_address, *(box.address for box in self.settings.mailboxes)]
+
+    def dpi_route(self, mailbox: str) -> str:
+        """`connectors.mailbox_port.WithDpiRoutes`."""
+        return next((b.dpi.key for b in self.settings.mailboxes if b.name == mailbox and b.dpi), "")
 
     async def watch(self, mailbox: str, keeper: Keeper) -> None:
         """As the port says."""

@@ -42,6 +42,7 @@ from connectors.mss.receipts import reading as receipts
 from connectors.mss.receipts.matching import Fact, Known, Matched, Sent, keys_of, match
 from connectors.mss.receipts.model import (
     SENTENCES,
+    Action,
     Automatic,
     Dsn,
     ErrorMail,
@@ -104,17 +105,17 @@ class Receiving:
         raw = await mail.read()
         read = await asyncio.to_thread(receipts.read, raw)
         if isinstance(read, Inbound):
-            return await self._incoming(self._boxes[mail.mailbox], raw)
+            return await self._incoming(self._boxes.get(mail.mailbox), raw)
         if isinstance(read, Automatic):
             return NotTreated("automatic")
         if isinstance(read, Quarantined):
             return NotTreated(
                 "quarantine", read.reason.value, SENTENCES[read.reason], read.reason in _DOCUMENT_PERHAPS
             )
-        return await self._receipts(read, self._boxes[mail.mailbox], ledger)
+        return await self._receipts(read, self._boxes.get(mail.mailbox), ledger)
 
     async def _receipts(
-        self, read: Dsn | Mdn | ErrorMail, box: ApplicativeMailbox, ledger: Ledger
+        self, read: Dsn | Mdn | ErrorMail, box: ApplicativeMailbox | None, ledger: Ledger
     ) -> Receipts:
         keys = keys_of(read)
         # ENVID and the left part of Message-ID are the same token of ours
@@ -123,13 +124,14 @@ class Receiving:
         known = Known(_sent(one) for one in found)
         facts: dict[int, ReceiptFact] = {}
         unmatched = ""
-        for one in match(read, known, deleted_is_error=box.deleted_is_error):
+        for one in match(read, known, deleted_is_error=box is not None and box.deleted_is_error):
             if isinstance(one, Quarantined):
                 unmatched = unmatched or one.reason.value
             else:
                 facts[one.sent.delivery] = self._fact(one)
         sentence = SENTENCES[Reason(unmatched)] if unmatched else ""
-        return Receipts(read.kind.value, tuple(facts.values()), unmatched, sentence)
+        bounced = isinstance(read, Dsn) and any(r.action is Action.FAILED for r in read.recipients)
+        return Receipts(read.kind.value, tuple(facts.values()), unmatched, sentence, bounced)
 
     def _fact(self, one: Matched) -> ReceiptFact:
         silent = one.fact is Fact.RECEIVED and self._told_at_acceptance
@@ -142,13 +144,15 @@ class Receiving:
             report=None if silent else one.report,
         )
 
-    async def _incoming(self, box: ApplicativeMailbox, raw: bytes) -> Incoming:
+    async def _incoming(self, box: ApplicativeMailbox | None, raw: bytes) -> Incoming:
+        """`box` None: the settings do not name the mailbox any more that the mail came to."""
         received = await asyncio.to_thread(reading.receive, raw, self._book, self._limits)
         findings = received.findings
-        if box.dpi is None:
+        dpi = box.dpi if box is not None else None
+        if dpi is None:
             findings.add("MSS-NO-ROUTE")
         parties = mdm.parties_of(received.mail)
-        if box.dpi is not None and not rejected(findings):
+        if box is not None and dpi is not None and not rejected(findings):
             own = same_mailbox_key(box.address)
             parties = replace(
                 parties,
@@ -158,7 +162,7 @@ class Receiving:
             )
             if self._enrich is not None:
                 parties = await self._enrich(parties)
-        route = box.dpi.header() if box.dpi is not None else None
+        route = dpi.header() if dpi is not None else None
 
         def build(number: int, control_id: str, now: datetime, previous: frozenset[str] | None) -> DpiMessage:
             assert route is not None  # MSS-NO-ROUTE rejects
@@ -178,7 +182,7 @@ class Receiving:
                 IncomingDocument(d.action, d.document, d.place, d.confidentiality) for d in received.documents
             ),
             findings=tuple(findings),
-            route=box.dpi.key if box.dpi is not None else "",
+            route=dpi.key if dpi is not None else "",
             build=build,
         )
 
@@ -188,10 +192,10 @@ class Receiving:
         self, mail: KeptMail, outcomes: Sequence[Outcome], findings: Sequence[Finding], now: datetime
     ) -> Conclusion:
         """As the port says."""
-        box = self._boxes[mail.mailbox]
+        box = self._boxes.get(mail.mailbox)
         error = _error(outcomes, findings)
         told = None if error is None else MailError(error.code, error.label, error.reasons)
-        if not box.mdn:
+        if box is None or not box.mdn:
             return Conclusion(told)
         raw = await mail.read()
         to = await asyncio.to_thread(self._mdn_address, raw)

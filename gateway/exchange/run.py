@@ -229,6 +229,14 @@ class DeliveryRunner:
                     wake.add(INCIDENTS)
             return wake
 
+        def settle_alone(session: Session) -> set[str]:
+            wake = settle(session)
+            # the mail must not wait for ever for an end that has come
+            if wake and following.state in FINAL and claimed.mail_id is not None:
+                mails.ended(session, claimed.mail_id, ended)
+                wake.add(MAILROOM)
+            return wake
+
         operation = settle_and_tell
         while True:
             try:
@@ -238,13 +246,13 @@ class DeliveryRunner:
                 log.error("outcome of delivery %d not written yet: %s", claimed.id, e)
                 await asyncio.sleep(JOURNAL_RETRY)
             except Exception as e:
-                if operation is settle:
+                if operation is settle_alone:
                     raise
                 # a bug in what is told must not keep the delivery, and what is held behind it, in our hands
                 log.critical(
                     "delivery %d ended but nobody was told: %s", claimed.id, type(e).__name__, exc_info=e
                 )
-                operation = settle
+                operation = settle_alone
         if following.state in FINAL:
             self._telemetry.deliveries.labels(claimed.destination, following.state.value).inc()
         again = "" if following.delay is None else f", again in {following.delay:.0f} s"

@@ -126,12 +126,21 @@ def findings_of(session: Session, mail_id: int) -> list[Finding]:
     return [Finding(f["rule"], Severity(f["severity"]), f["err3"], f["err5"], f["text"], None) for f in rows]
 
 
-def before(session: Session, mail: Mail) -> int | None:
-    """The first mail with the same bytes in this mailbox, None when this one is the first."""
-    found: int | None = run(
-        session, "received_mail_before", sha256=mail.sha256, mailbox=mail.mailbox, mail_id=mail.id
-    ).scalar()
-    return found
+def treated_before(session: Session, mail: Mail) -> bool:
+    """True when a mail with the same bytes was kept before in this mailbox, so that this one is nothing new.
+
+    Not when that one failed and this one lies in the same folder (same UIDVALIDITY): whoever put it back there, after
+    the cause was repaired, wants it treated.
+    """
+    rows = run(
+        session, "received_mails_before", sha256=mail.sha256, mailbox=mail.mailbox, mail_id=mail.id
+    ).all()
+    folder = mail.place.partition(":")[0]
+    put_back = any(r.place.partition(":")[0] == folder for r in rows)
+    failed = all(
+        r.state == "treated" and (r.kind == "quarantine" or r.reason) for r in rows if r.kind != "duplicate"
+    )
+    return bool(rows) and not (put_back and failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +155,9 @@ class ToFile:
     reason: str
 
 
-def to_file(session: Session, limit: int) -> list[ToFile]:
-    """Treated mails to flag or move, oldest first."""
-    rows = run(session, "mails_to_file", limit=limit).all()
+def to_file(session: Session, after: int, limit: int) -> list[ToFile]:
+    """Treated mails to flag or move, oldest first, from the one after the row `after` on."""
+    rows = run(session, "mails_to_file", after=after, limit=limit).all()
     return [ToFile(r.id, r.connector, r.mailbox, r.place, r.kind, r.reason) for r in rows]
 
 

@@ -352,8 +352,9 @@ RETURNING id
 SELECT id FROM received_mail WHERE mailbox = :mailbox AND place = :place
 
 -- The same bytes, kept before under another place (the mailbox was restored, or the operator delivered twice).
--- name: received_mail_before
-SELECT id FROM received_mail WHERE sha256 = :sha256 AND mailbox = :mailbox AND id < :mail_id ORDER BY id LIMIT 1
+-- name: received_mails_before
+SELECT place, state, kind, reason FROM received_mail
+ WHERE sha256 = :sha256 AND mailbox = :mailbox AND id < :mail_id ORDER BY id LIMIT 1000
 
 -- name: due_mails
 SELECT id, connector, mailbox, place, payload_id, sha256, size, state, attempts FROM received_mail
@@ -386,7 +387,7 @@ SELECT findings FROM received_mail WHERE id = :mail_id
 
 -- name: mails_to_file
 SELECT id, connector, mailbox, place, kind, reason FROM received_mail
- WHERE treated_at IS NOT NULL AND filed_at IS NULL ORDER BY id LIMIT :limit
+ WHERE treated_at IS NOT NULL AND filed_at IS NULL AND id > :after ORDER BY id LIMIT :limit
 
 -- name: mail_filed
 UPDATE received_mail SET filed_at = :now WHERE id = :mail_id

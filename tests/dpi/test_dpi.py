@@ -135,6 +135,28 @@ async def test_commit_codes_and_an_answer_in_pieces(msa: str, outcome: OutcomeCl
     assert result.outcome is outcome
 
 
+async def test_words_in_the_place_of_a_code_are_not_kept() -> None:
+    """What is kept of an ACK goes to logs of attempts, error mails and MDN: a DPI may write a name anywhere."""
+    answer = encode(
+        b"MSH|^~\\&|D|H|P|H|20260110||ACK^T02^ACK|1|P|2.6\rMSA|AE|ZAM0001\r"
+        b"ERR|||207|E|902\rERR|||DUPONT Marie inconnue|E|INS 279035121518989\r" + b"ERR|||207|E|906\r" * 100
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\x1c\r")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        result = await deliver(connector({"routes": [{"host": "127.0.0.1", "port": port}]}))
+    assert result.outcome is OutcomeClass.PERMANENT
+    assert (
+        result.details["errors"][:3] == ["207/902", "?/?", "207/906"] and len(result.details["errors"]) == 50
+    )
+
+
 async def test_an_endless_answer_without_a_frame_is_given_up() -> None:
     """A peer that speaks something else cannot fill the memory."""
 

@@ -130,6 +130,32 @@ def test_the_first_row_that_fits_is_used() -> None:
         ("SIL|HOPITAL-AB", "outbound", BOX),
     ):
         assert s.row(route, flow).to[0] == expected, (route, flow)
+    # of a received mail: the establishment of its mailbox's DPI, or the mailbox by its name
+    rows = [
+        {"to": ["b@h.mssante.fr"], "organisation": "HOPITAL-B"},
+        {"to": ["a@h.mssante.fr"], "route": "DPI|*"},
+    ]
+    s = settings(mailboxes=[*rows, {"to": ["radio@h.mssante.fr"], "route": "radio"}])
+    for dpi, expected in (("DPI|HOPITAL-B", "b"), ("DPI|HOPITAL-A", "a"), ("", "radio"), ("RIS|C", "radio")):
+        assert s.row("radio", "inbound", dpi).to == (f"{expected}@h.mssante.fr",)
+
+
+def test_the_errors_of_a_received_mail_are_those_of_its_hospital() -> None:
+    connector = made(TABLE | {"mailboxes": [{"to": [RELAY], "organisation": "HOPITAL-B"}]}, Path())
+    connector.serve({"bal-b": "DPI|HOPITAL-B"})
+    mine = incident(1, "inbound", route="bal-b")
+    assert list(connector.mailboxes_of(mine.route, mine.flow)) == [RELAY]
+    assert [p.recipient for p in connector.plan_reports([mine], NOW)] == [RELAY]
+    assert list(connector.mailboxes_of("bal-a", "inbound")) == [BOX]
+
+
+def test_the_plan_of_a_flood_is_small() -> None:
+    """Fifty reasons each would be megabytes in the journal and in the event loop."""
+    many = [incident(n, "refused", reasons=["x" * 120] * 50) for n in range(1000)]
+    (planned,) = made(TABLE, Path()).plan_reports(many, NOW)
+    assert len(planned.plan) < 500_000
+    (alone,) = made(TABLE, Path()).plan_reports(many[:1], NOW)
+    assert len(from_json(alone.plan).told[0].reasons) == 50
 
 
 def test_one_plan_for_each_mailbox_and_the_same_mail_for_ever() -> None:
@@ -161,6 +187,34 @@ def test_settings_that_are_wrong(keys: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationFault, match=problem) as e:
         settings(**keys)
     assert BOX not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "routes", ["", '[connectors.dpi]\nroutes = [{ application = "RIS", host = "127.0.0.1", port = 2576 }]']
+)
+def test_check_config_refuses_a_mailbox_whose_documents_could_go_nowhere(routes: str, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    (tmp_path / "secret").write_text("x")
+    config.write_text(
+        f"""
+[connectors.mss]
+host = "127.0.0.1"
+tls = "none"
+from_address = "passerelle@test-hopital.mssante.fr"
+source_oid = "{OID}"
+[[connectors.mss.mailboxes]]
+address = "passerelle@test-hopital.mssante.fr"
+host = "127.0.0.1"
+tls = "none"
+user = "x"
+secret_file = "secret"
+dpi = {{ application = "DPI", facility = "HOPITAL-A" }}
+{routes}
+""",
+        encoding="utf-8",
+    )
+    wrong, _warnings, _good = check(config)
+    assert wrong == ["mailbox bal: no route of connectors.dpi reaches its dpi"]
 
 
 @pytest.mark.parametrize(

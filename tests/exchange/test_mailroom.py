@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 
 from connectors.mailbox_port import (
     Conclusion,
@@ -35,9 +36,11 @@ from connectors.port import Accepted, Outcome, OutcomeClass, PlannedDelivery, Pr
 from gateway.cda.document import Document
 from gateway.errors import Finding, Place, Severity
 from gateway.exchange.identifiers import Clock
-from gateway.exchange.inbox.mailroom import Mailroom
+from gateway.exchange.inbox.mailroom import BATCH, Mailroom
 from gateway.hl7.message import Message
 from gateway.hl7.transmission import Action
+from gateway.journal import queue, reports
+from gateway.journal.queue import NewDelivery
 from tests.cda.test_versions import doc
 from tests.exchange.harness import Running, running, submit
 from tests.exchange.scripted import Scripted
@@ -99,7 +102,8 @@ class Mailing(Scripted):
                 for k in known
                 for f in said.facts
             )
-            return Receipts(said.kind, facts, said.unmatched if known else "UNKNOWN-DELIVERY")
+            unmatched = said.unmatched if known else "UNKNOWN-DELIVERY"
+            return Receipts(said.kind, facts, unmatched, bounced=said.bounced)
         return said
 
     async def conclude(
@@ -261,6 +265,43 @@ async def test_a_receipt_that_never_comes_is_an_error_for_a_person(
             assert not r.dpi.jobs
 
 
+async def test_what_somebody_opened_arrived_whatever_its_report_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delay is the last delivery report, then the mail is read: no alarm, and no N to the DPI."""
+    monkeypatch.setattr(Mailroom, "overdue_pause", 0.05)
+    async with mailing(tmp_path) as (r, mss):
+        mss.outcomes = [Outcome(OutcomeClass.SUCCESS, "250", "ok", awaits=0.5)]
+        assert (await r.send(submit("R-7", flags={"DESTDMP": "N"}))).code == "AA"
+        await until_rows(r, "SELECT count(*) FROM awaited", [(1,)])
+        mss.says = lambda raw: Receipts("dsn", (ReceiptFact(0, "Z02", "delayed", code="451"),))
+        mss.mail(1, b"key-r-7 late")
+        await until_rows(r, "SELECT count(*) FROM receipt", [(1,)])
+        mss.says = receipt(True, "Z03")
+        mss.mail(2, b"key-r-7 read")
+        await until_rows(r, "SELECT count(*) FROM awaited", [(0,)])
+        assert await rows(r, "SELECT count(*) FROM incident") == [(0,)]
+        assert "Z02 N" not in told(r)
+
+
+async def test_an_error_mail_that_is_late_did_not_come_back(tmp_path: Path) -> None:
+    """Only a failure gives its errors back: else each delay notice would bring one more error mail."""
+    async with mailing(tmp_path) as (r, mss):
+
+        def report(session: Session) -> None:
+            now = Clock().now()
+            plan = NewDelivery(None, "errors", "x@h.fr", Action.SUBMIT, (), b"{}", now, 60, ("key-report",))
+            reports.add(session, queue.enqueue(session, plan), "x@h.fr", "family", (), now)
+
+        await r.gateway.journal.write(report)
+        failed = "SELECT failed_at IS NOT NULL FROM error_report"
+        for uid, (bounced, wanted) in enumerate(((False, 0), (True, 1)), 1):
+            mss.says = lambda raw, said=bounced: Receipts("dsn", (), bounced=said)  # type: ignore[misc]
+            mss.mail(uid, b"key-report %d" % uid)
+            await until_rows(r, f"SELECT reason FROM received_mail WHERE id = {uid}", [("error-report",)])
+            assert [(int(f),) for (f,) in await rows(r, failed)] == [(wanted,)]
+
+
 async def test_a_receipt_that_came_is_waited_for_no_more(tmp_path: Path) -> None:
     async with mailing(tmp_path) as (r, mss):
         mss.outcomes = [Outcome(OutcomeClass.SUCCESS, "250", "ok", awaits=3600)]
@@ -401,6 +442,39 @@ async def test_the_same_bytes_twice_are_treated_once(tmp_path: Path) -> None:
         assert mss.treatments == [b"same"] and len(mss.concluded) == 1
 
 
+async def test_a_mail_that_failed_and_is_put_back_is_treated_again(tmp_path: Path) -> None:
+    """A person repaired the cause and moves the mail back into the folder; a restored folder is no such wish."""
+    async with mailing(tmp_path) as (r, mss):
+        refusal = Finding("IN-PATIENT-ABSENT", Severity.REJECT, "207", "902", "x", None)
+        mss.says = incoming(doc("1.1"), findings=(refusal,))
+        mss.mail(1, b"same")
+        await r.until(lambda: len(mss.concluded) == 1)
+        mss.says = incoming(doc("1.1"))
+        mss.arrivals.put_nowait(Fetched("2:1", 4, b"same"))
+        kinds = "SELECT kind, reason FROM received_mail ORDER BY id"
+        await until_rows(r, kinds, [("inbound", "902"), ("duplicate", "")])
+        mss.mail(2, b"same")
+        await r.until(lambda: len(r.dpi.jobs) == 1)
+        await until_rows(r, kinds, [("inbound", "902"), ("duplicate", ""), ("inbound", "")])
+        mss.mail(3, b"same")
+        await until_rows(r, kinds + " LIMIT 1 OFFSET 3", [("duplicate", "")])
+        assert len(r.dpi.jobs) == 1
+
+
+async def test_a_bug_in_what_follows_an_answer_of_the_dpi_does_not_leave_the_mail_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailing(tmp_path) as (r, mss):
+
+        def bug(*arguments: object) -> None:
+            raise ValueError("bug")
+
+        monkeypatch.setattr(r.gateway.runner, "_facts", bug)
+        mss.says = incoming(doc("1.1"))
+        mss.mail(1, b"document")
+        await r.until(lambda: mss.concluded == [(["success"], [])])
+
+
 async def test_the_dpi_is_down_then_up_one_integration(tmp_path: Path) -> None:
     async with mailing(tmp_path) as (r, mss):
         down = Outcome(OutcomeClass.TRANSIENT, "connect", "refusé")
@@ -493,3 +567,25 @@ async def test_a_stop_in_the_middle_is_taken_up_again_and_filing_waits_for_the_m
         again = [await j.content.read() for j in r.dpi.jobs if j.content]
         assert set(again) <= {sent}
         await until_rows(r, "SELECT state FROM received_mail", [("treated",)])
+
+
+async def test_mails_that_cannot_be_filed_hold_no_other_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that the operator refuses, and more mails for it than are looked at at once."""
+    monkeypatch.setattr("gateway.exchange.inbox.mailroom.FILE_PAUSE", 0.1)
+    async with mailing(tmp_path) as (r, mss):
+        filed: list[str] = []
+
+        async def file(mailbox: str, place: str, folder: Folder) -> bool:
+            if folder is Folder.OTHER:
+                return False
+            filed.append(place)
+            return True
+
+        monkeypatch.setattr(mss, "file", file)
+        mss.says = lambda raw: incoming(doc("1.1"))(raw) if raw == b"document" else NotTreated("automatic")
+        for uid in range(1, BATCH + 6):
+            mss.mail(uid, b"automatic %d" % uid)
+        mss.mail(100, b"document")
+        await r.until(lambda: filed == ["1:100"])

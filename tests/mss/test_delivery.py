@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from email.utils import getaddresses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -234,6 +234,17 @@ async def test_a_repetition_is_the_same_bytes(start: Start) -> None:
     one, two = operator.mails
     assert one.raw == two.raw
     assert one.mail_dsn == two.mail_dsn
+
+
+async def test_a_report_is_not_waited_for_as_long_as_a_clock_was_wrong(start: Start) -> None:
+    """`uncertain_wait`: set back by a day meanwhile, the clock would keep the mail waiting for a day."""
+    _, connector = await start()
+    connector._boxes = {"bal": cast(Any, None)}  # a mailbox is read
+    prepared = preparation(transmission(flags=flags(ack_reception=True)))
+    asked = job((await plans(connector, prepared))[0], prepared)
+    for seconds, outcome in ((5, "uncertain"), (-5, "uncertain"), (61, "transient"), (-86_400, "transient")):
+        said = await connector.reconcile(replace(asked, uncertain_for=seconds))
+        assert said.outcome.value == outcome, seconds
 
 
 async def test_down_is_transient_and_up_works_again(start: Start) -> None:

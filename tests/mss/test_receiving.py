@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from connectors.mailbox_port import Incoming, NotTreated, SentDelivery
+from connectors.mailbox_port import Incoming, NotTreated, Receipts, SentDelivery
 from connectors.mss.answer import AnswerPlan, any_plan
 from connectors.mss.boxes import ApplicativeMailbox
 from connectors.mss.receipts import reading as receipts
@@ -17,6 +17,7 @@ from connectors.mss.receiving import Receiving
 from connectors.port import Outcome, OutcomeClass
 from gateway.rules import load_rulebook
 from tests.mss.inbound.samples import MAILBOX, TABLE, mail
+from tests.mss.receipts import mails
 
 BOOK = load_rulebook([TABLE, Path(__file__).parents[2] / "connectors" / "mss" / "rules.toml"])
 NOW = datetime(2026, 1, 10, 9, 30, tzinfo=UTC)
@@ -132,3 +133,21 @@ async def test_one_document_of_two_refused_is_an_error_that_says_so() -> None:
 async def test_no_document_at_all_is_an_error() -> None:
     conclusion = await receiving().conclude(Kept(RAW), [], (), NOW)
     assert conclusion.error is not None and conclusion.error.code == "906"
+
+
+async def test_a_mailbox_that_the_settings_do_not_name_any_more() -> None:
+    """Its mails are not lost, nor a bug of ours: a document is an error for a person, who was integrated is so."""
+    way_back = receiving()
+    gone = Kept(RAW, mailbox="gone")
+    assert rules(await way_back.treat(gone, NoLedger())) == ["MSS-NO-ROUTE"]
+    conclusion = await way_back.conclude(gone, [DONE], (), NOW)
+    assert conclusion.error is None and conclusion.answers == ()
+    report = await way_back.treat(Kept(mails.mdn(), mailbox="gone"), NoLedger())
+    assert isinstance(report, Receipts) and report.kind == "mdn"
+
+
+async def test_only_a_failure_is_a_bounce() -> None:
+    for action, bounced in (("failed", True), ("delayed", False), ("delivered", False)):
+        status = {"failed": "5.1.1", "delayed": "4.4.1", "delivered": "2.0.0"}[action]
+        found = await receiving().treat(Kept(mails.dsn(mails.recipient_block(action, status))), NoLedger())
+        assert isinstance(found, Receipts) and found.bounced is bounced

@@ -248,7 +248,7 @@ class Mailroom:
                     s, mail, "too-large", "", "906", "Courriel trop volumineux", (sentence,), (), now
                 )
             )
-        if await self._journal.read(lambda s: mails.before(s, mail)) is not None:
+        if await self._journal.read(lambda s: mails.treated_before(s, mail)):
             self._count("duplicate", "")
             await self._journal.write(lambda s: mails.treated(s, mail.id, "duplicate", "", (), now))
             log.info("mail %d: the same bytes were kept before", mail.id)
@@ -278,16 +278,18 @@ class Mailroom:
     async def _error_report_bounced(
         self, mail: Mail, found: Receipts, error_reports: set[int], now: float
     ) -> set[str]:
-        """An error mail did not arrive (its sender is a mailbox of ours): its errors are told again. No incident."""
+        """An error mail did not arrive (its sender is a mailbox of ours): its errors are told again. No incident.
+        A report that it is late, or arrived, changes nothing."""
 
         def operation(session: Session) -> set[str]:
-            if mails.treated(session, mail.id, found.kind, "error-report", (), now):
+            if mails.treated(session, mail.id, found.kind, "error-report", (), now) and found.bounced:
                 for delivery_id in error_reports:
                     reports.failed(session, delivery_id, now)
             return {INCIDENTS}
 
         self._count(found.kind, "error-report")
-        log.warning("mail %d: an error mail of ours came back", mail.id)
+        if found.bounced:
+            log.warning("mail %d: an error mail of ours came back", mail.id)
         return await self._journal.write(operation)
 
     async def _not_treated(self, mail: Mail, found: NotTreated, now: float) -> set[str]:
@@ -470,12 +472,17 @@ class Mailroom:
 
     async def _file_all(self) -> None:
         """Tell the mailboxes what became of their mails; one that is away is asked again later."""
+        after, left = 0, False
         while True:
             self._file_event.clear()
-            waiting = await self._journal.read(lambda s: mails.to_file(s, BATCH))
-            # a mailbox that is away must not hold up the others
-            done = sum(await asyncio.gather(*map(self._file, waiting)))
-            pause = 0.0 if waiting and done == len(waiting) else FILE_PAUSE if waiting else IDLE
+            waiting = await self._journal.read(partial(mails.to_file, after=after, limit=BATCH))
+            # a mailbox that is away, or refuses a folder, must not hold up the others: each round goes through them all
+            left |= not all(await asyncio.gather(*map(self._file, waiting)))
+            if len(waiting) == BATCH:
+                after = waiting[-1].id
+                continue
+            pause = FILE_PAUSE if left else IDLE
+            after, left = 0, False
             try:
                 async with asyncio.timeout(pause):
                     await self._file_event.wait()
@@ -485,6 +492,9 @@ class Mailroom:
     async def _file(self, mail: mails.ToFile) -> bool:
         connector = self._connectors.get(mail.connector)
         ours = connector is not None and mail.mailbox in connector.mailboxes()
+        keeper = self._keepers.get(mail.mailbox)
+        if ours and keeper is not None and not keeper.now.connected:
+            return False  # each try would wait for it
         if ours and connector and not await connector.file(mail.mailbox, mail.place, _folder(mail)):
             return False
         now = self._clock.now()  # a mailbox that is not ours any more has nothing to be told

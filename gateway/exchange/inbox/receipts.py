@@ -85,7 +85,10 @@ def overdue(
     if not mails.came(session, delivery_id):
         return set()
     delivery = mails.delivery(session, delivery_id)
-    news = [r for r in mails.receipts_of(session, delivery_id) if r.event == "Z02"]
+    found = mails.receipts_of(session, delivery_id)
+    if any(r.event == "Z03" for r in found):
+        return set()  # somebody opened or integrated it: it arrived, whatever became of the report
+    news = [r for r in found if r.event == "Z02"]
     code = news[-1].code if news and news[-1].fact == DELAYED else ""
     wake = {INCIDENTS}
     connector = connectors.get(delivery.destination)
