@@ -21,12 +21,14 @@ import uvicorn
 
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
+from gateway.access import Access
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
 from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
 from gateway.exchange.accept import check_register
 from gateway.exchange.budget import MemoryBudget
+from gateway.exchange.by_hand import ByHand
 from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.inbox.keeping import MailboxState
@@ -81,6 +83,8 @@ class Gateway:
         self.mailroom: Mailroom
         self.reporter: ErrorReporter
         self.overloads: Overloads
+        self.by_hand: ByHand
+        self.access: Access
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -271,10 +275,22 @@ class Gateway:
         await self.nodes.duty("errors", self.reporter.start, self.reporter.stop)
         await self.nodes.duty("mailroom", self.mailroom.start, self.mailroom.stop)
         self.validators = self._make_validators(book)
+        self.by_hand = ByHand(
+            self.journal,
+            self.connectors,
+            settings,
+            self.telemetry,
+            self._wake,
+            self.runner.circuits,
+            clock,
+        )
         if settings.web.enabled:
+            self.access = Access(settings, self.base_dir)
             self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
+            self.access.open(self.web_port)
+            stops.callback(self.access.close)
         self.listener = Listener(
             settings.listener,
             self.base_dir,

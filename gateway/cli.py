@@ -1,4 +1,5 @@
-"""The command line: `segur-gateway run | send | validate | cda-package | db | check-config | simulator | demo | …`.
+"""The command line: `segur-gateway run | send | validate | delivery | mail | cda-package | db |
+check-config | simulator | demo | …`.
 
 Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from gateway import __version__, logs
+from gateway import __version__, by_hand_command, logs
 from gateway.errors import ConfigurationFault, EnvironmentFault, GatewayError
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from indicators import command as indicators
 
                 return indicators.run(args)
+            case "delivery" | "mail":
+                return by_hand_command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
             case "db":
@@ -121,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     indicators_arguments(
         commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
     )
+    by_hand_command.add_parsers(commands)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument(
         "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))

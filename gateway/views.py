@@ -19,6 +19,7 @@ from sqlmodel import Session, col, func, select
 
 from gateway import mail_views
 from gateway.journal.models import Attempt, Delivery, DeliveryDocument, Document, Message
+from gateway.journal.queue import BY_HAND
 from gateway.journal.sql import holds, run
 
 
@@ -146,6 +147,7 @@ def _delivery(
         "action": "zam" if row.event else row.action,
         "event": row.event,
         "state": row.state,
+        "on_hold": row.claimed_by == BY_HAND,
         "attempts": row.attempts,
         "due_at": None if row.finished_at else instant(row.due_at),
         "expires_at": None if row.finished_at else instant(row.expires_at),
@@ -168,6 +170,62 @@ def _delivery(
             }
             for a in attempts
         ],
+    }
+
+
+def waiting(row: Any) -> dict[str, Any]:
+    """A delivery as the API shows it (rows of `gateway.journal.by_hand`)."""
+    return {
+        "id": row.id,
+        "message": row.control_id,
+        "destination": row.destination,
+        "recipient": masked(row.destination, row.recipient),
+        "action": row.action,
+        "state": row.state,
+        "on_hold": row.claimed_by == BY_HAND,
+        "attempts": row.attempts,
+        "due_at": None if row.finished_at else instant(row.due_at),
+        "expires_at": None if row.finished_at else instant(row.expires_at),
+        "outcome": row.outcome,
+        "code": row.code,
+        "label": words(row.label),
+        "created_at": instant(row.created_at),
+        "finished_at": instant(row.finished_at),
+    }
+
+
+def waiting_in_full(
+    row: Any, attempts: Iterable[Any], uids: Sequence[str], ahead: Sequence[int]
+) -> dict[str, Any]:
+    """The same with its documents, its attempts and the deliveries that it waits for."""
+    return waiting(row) | {
+        "documents": [*uids],
+        "waits_for": [*ahead],
+        "history": [
+            {
+                "number": a.number,
+                "kind": a.kind,
+                "started_at": instant(a.started_at),
+                "ended_at": instant(a.ended_at),
+                "outcome": a.outcome,
+                "code": a.code,
+                "label": words(a.label),
+            }
+            for a in attempts
+        ],
+    }
+
+
+def waiting_mail(row: Any) -> dict[str, Any]:
+    """A received mail that waits for a person."""
+    return {
+        "id": row.id,
+        "mailbox": row.mailbox,
+        "kind": row.kind,
+        "reason": row.reason,
+        "size": row.size,
+        "received_at": instant(row.received_at),
+        "treated_at": instant(row.treated_at),
     }
 
 

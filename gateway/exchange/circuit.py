@@ -34,6 +34,10 @@ class Circuit:
         open_for, self.opened_at, self.reason = max(0.0, now - self.opened_at), None, ""
         return open_for
 
+    def probe_soon(self) -> None:
+        """A person asks: the next probe is now."""
+        self.next_probe = 0.0
+
     def allowance(self, now: float, free: int) -> int:
         """How many of `free` deliveries may be claimed now."""
         if self.opened_at is None:

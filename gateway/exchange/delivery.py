@@ -9,6 +9,9 @@ Guarantee: `move` refuses a transition that the table does not have (`GatewayBug
                │  │        │└────▶ suspended   the destination's circuit is open
                │  └──uncertain ──▶ succeeded | refused | expired   (after asking the destination)
                └──suspended ──▶ sending          the circuit's probe
+
+A person may cancel what is not being sent (`cancelled`), an uncertain one only by saying so. A hold is no state: it is
+a claim in a person's name, whatever the state (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     _S.READY: frozenset({_S.SENDING, _S.CANCELLED, _S.EXPIRED}),
     _S.SENDING: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.EXPIRED, _S.READY, _S.UNCERTAIN, _S.SUSPENDED}),
     # never suspended: coming back from there as ready would forget that it may have happened
-    _S.UNCERTAIN: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.EXPIRED, _S.READY, _S.UNCERTAIN}),
+    # cancelled only by a person who says that it may have happened
+    _S.UNCERTAIN: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.EXPIRED, _S.READY, _S.UNCERTAIN, _S.CANCELLED}),
     _S.SUSPENDED: frozenset({_S.READY, _S.SENDING, _S.CANCELLED, _S.EXPIRED}),
     _S.SUCCEEDED: frozenset(),
     _S.REFUSED: frozenset(),

@@ -20,7 +20,7 @@ from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Older journals are brought to it by `gateway/journal/migrations`."""
 
 
@@ -155,7 +155,7 @@ class Delivery(SQLModel, table=True):
     action: str
     state: str
     claimed_by: str | None = None
-    """Token of the process that has it in hand."""
+    """Token of the process that has it in hand, or `operator`: a person keeps it back (docs/decisions/0032)."""
     attempts: int = 0
     due_at: float
     expires_at: float
@@ -210,13 +210,14 @@ class Attempt(SQLModel, table=True):
 
 
 class Fact(SQLModel, table=True):
-    """An append-only business event: the only input of the indicators."""
+    """An append-only business event: the only input of the indicators. It outlives the rows that it names (retention),
+    so these are no foreign keys."""
 
     id: int | None = Field(default=None, primary_key=True)
     kind: str
     at: float
-    message_id: int | None = Field(default=None, foreign_key="message.id")
-    delivery_id: int | None = Field(default=None, foreign_key="delivery.id")
+    message_id: int | None = None
+    delivery_id: int | None = None
     data: str = "{}"
 
 
@@ -277,6 +278,8 @@ class ReceivedMail(SQLModel, table=True):
     treated_at: float | None = None
     filed_at: float | None = None
     """When the mailbox was told (flag, folder)."""
+    seen_at: float | None = None
+    """When a person said that a mail that waited for one was seen."""
 
 
 class ReceivedDocument(SQLModel, table=True):

@@ -266,7 +266,7 @@ UPDATE delivery
 -- name: free_claims
 UPDATE delivery SET claimed_by = NULL
  WHERE claimed_by IS NOT NULL AND coalesce(claimed_by, '') = coalesce(:token, claimed_by, '')
-   AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+   AND claimed_by <> 'operator' AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
 
 -- === nodes: the processes that share a journal ======================================================================
 
@@ -294,7 +294,7 @@ ON CONFLICT (name) DO UPDATE SET node = excluded.node
 -- Tokens of nodes that are no more, by what they left.
 -- name: orphan_tokens
 SELECT claimed_by AS token FROM delivery
- WHERE claimed_by IS NOT NULL AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ WHERE claimed_by IS NOT NULL AND claimed_by <> 'operator' AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
  UNION SELECT node FROM message WHERE state = 'received'
  UNION SELECT node FROM payload_pending
 EXCEPT SELECT token FROM node
@@ -331,9 +331,104 @@ UPDATE delivery
 SELECT DISTINCT destination FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
 
 -- name: queue_depths
-SELECT destination, state, count(*) AS depth, min(created_at) AS oldest FROM delivery
+SELECT destination, CASE WHEN claimed_by = 'operator' THEN 'on_hold' ELSE state END AS state, count(*) AS depth,
+       min(created_at) AS oldest
+  FROM delivery
  WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
- GROUP BY destination, state
+ GROUP BY 1, 2
+
+-- === by hand ========================================================================================================
+
+-- A hold is a claim in a person's name: whatever its state, nobody else takes it (docs/decisions/0032).
+-- name: delivery_by_hand
+SELECT d.id, d.message_id, d.mail_id, d.destination, d.recipient, d.action, d.state, d.claimed_by, d.plan,
+       (SELECT control_id FROM message m WHERE m.id = d.message_id) AS control_id,
+       EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id AND a.outcome = 'uncertain') AS may_have_happened
+  FROM delivery d WHERE d.id = :delivery_id /*pg FOR UPDATE OF d*/
+
+-- name: uids_of_delivery
+SELECT uid FROM delivery_document WHERE delivery_id = :delivery_id ORDER BY position
+
+-- The time that it is kept back is given back to its lifetime.
+-- name: hold_delivery
+UPDATE delivery
+   SET expires_at = expires_at + CASE WHEN state = 'suspended' AND :now > due_at THEN :now - due_at ELSE 0 END,
+       claimed_by = 'operator', due_at = :now
+ WHERE id = :delivery_id AND claimed_by IS NULL
+
+-- name: release_delivery
+UPDATE delivery
+   SET expires_at = expires_at + CASE WHEN :now > due_at THEN :now - due_at ELSE 0 END, claimed_by = NULL, due_at = :now
+ WHERE id = :delivery_id AND claimed_by = 'operator'
+
+-- name: retry_delivery
+UPDATE delivery SET due_at = :now WHERE id = :delivery_id AND state IN ('ready', 'uncertain') AND due_at > :now
+
+-- name: cancel_delivery
+UPDATE delivery SET state = 'cancelled', claimed_by = NULL, code = '', label = :label, finished_at = :now
+ WHERE id = :delivery_id
+
+-- name: open_deliveries_to
+SELECT id FROM delivery
+ WHERE destination = :destination AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded') ORDER BY id
+
+-- What is told to the DPI of a message is not meant.
+-- name: open_deliveries_of
+SELECT d.id, m.sender FROM message m CROSS JOIN delivery d ON d.message_id = m.id
+ WHERE m.control_id = :control_id AND d.destination <> 'dpi'
+   AND d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ ORDER BY d.id
+
+-- name: deliveries_for_people
+SELECT d.id, d.destination, d.recipient, d.action, d.state, d.claimed_by, d.attempts, d.due_at, d.expires_at, d.outcome,
+       d.code, d.label, d.created_at, d.finished_at,
+       (SELECT control_id FROM message m WHERE m.id = d.message_id) AS control_id
+  FROM delivery d
+ WHERE d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded') AND d.id > :after
+   AND d.destination = coalesce(:destination, d.destination)
+ ORDER BY d.id LIMIT :limit
+
+-- name: delivery_for_people
+SELECT d.id, d.destination, d.recipient, d.action, d.state, d.claimed_by, d.attempts, d.due_at, d.expires_at, d.outcome,
+       d.code, d.label, d.created_at, d.finished_at,
+       (SELECT control_id FROM message m WHERE m.id = d.message_id) AS control_id
+  FROM delivery d WHERE d.id = :delivery_id
+
+-- name: attempts_of_delivery
+SELECT number, kind, started_at, ended_at, outcome, code, label FROM attempt WHERE delivery_id = :delivery_id ORDER BY id
+
+-- What it waits for: older ones of its set, to the same destination and recipient.
+-- name: ahead_of_delivery
+SELECT DISTINCT o.id FROM delivery d
+       CROSS JOIN delivery_document own ON own.delivery_id = d.id
+       CROSS JOIN delivery_document dd ON dd.set_key = own.set_key
+       CROSS JOIN delivery o ON o.id = dd.delivery_id
+ WHERE d.id = :delivery_id AND o.destination = d.destination AND o.recipient = d.recipient AND o.id < d.id
+   AND o.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+ ORDER BY o.id
+
+-- name: mail_by_hand
+SELECT r.id, r.mailbox, r.state, r.kind, r.reason, r.sha256, r.seen_at, r.received_at, r.treated_at, r.size, p.size AS kept,
+       length(p.content) AS there, (SELECT count(*) FROM payload_part c WHERE c.payload_id = p.id) AS parts,
+       EXISTS (SELECT 1 FROM receipt c WHERE c.mail_id = r.id) AS receipts,
+       EXISTS (SELECT 1 FROM delivery d WHERE d.mail_id = r.id) AS deliveries
+  FROM received_mail r CROSS JOIN payload p ON p.id = r.payload_id
+ WHERE r.id = :mail_id /*pg FOR UPDATE OF r*/
+
+-- name: retry_mail
+UPDATE received_mail
+   SET state = 'received', kind = '', reason = '', findings = '[]', attempts = 0, due_at = :now, treated_at = NULL,
+       seen_at = NULL
+ WHERE id = :mail_id AND state = 'treated'
+
+-- name: mail_seen
+UPDATE received_mail SET seen_at = :now WHERE id = :mail_id AND state = 'treated'
+
+-- Received mails that wait for a person, the last first.
+-- name: mails_for_people
+SELECT id, mailbox, kind, reason, size, received_at, treated_at FROM received_mail
+ WHERE treated_at IS NOT NULL AND seen_at IS NULL AND (reason <> '' OR kind IN ('quarantine', 'too-large'))
+ ORDER BY id DESC LIMIT :limit
 
 -- === facts ==========================================================================================================
 

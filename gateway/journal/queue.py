@@ -22,6 +22,8 @@ from gateway.journal.sql import insert, lock, run
 
 ERRORS = "errors"
 """The destination that brings errors to a person."""
+BY_HAND = "operator"
+"""`claimed_by` of a delivery that a person keeps back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,11 +390,11 @@ def settle(
         finished_at=now if final else None,
     )
     if final:
-        _release(session, claimed.id, claimed.destination, claimed.recipient, now)
+        release_order(session, claimed.id, claimed.destination, claimed.recipient, now)
     return True
 
 
-def _release(session: Session, delivery_id: int, destination: str, recipient: str, now: float) -> None:
+def release_order(session: Session, delivery_id: int, destination: str, recipient: str, now: float) -> None:
     """Held deliveries that share a set with a finished one become ready, unless another one is before them."""
     for set_key in run(session, "set_keys_of_delivery", delivery_id=delivery_id).scalars().all():
         held = (

@@ -1,7 +1,8 @@
 """The FastAPI application: `/healthz`, `/readyz`, `/metrics`, `/api/v1/messages/{MSH-10}`, the page of the last
 exchanges; routers of their own for the rest.
 
-Guarantee: read-only; no patient data; a strict Content-Security-Policy, nothing loaded from elsewhere.
+Guarantee: read-only, but for what `gateway.web.by_hand` does for known callers; no patient data; a strict
+Content-Security-Policy, nothing loaded from elsewhere.
 Fails: 404 for an unknown MSH-10; 503 from `/readyz` with the reasons.
 """
 
@@ -18,10 +19,12 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
+from gateway.access import Denied
+from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import incidents, mail_wording, mailboxes, tolerances, validation, wording
+from gateway.web import by_hand, incidents, mail_wording, mailboxes, tolerances, validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -31,7 +34,7 @@ CSP = (
 )
 
 
-class GatewayView(validation.ValidationView, Protocol):
+class GatewayView(validation.ValidationView, by_hand.ByHandView, Protocol):
     """What the web may ask of a running gateway."""
 
     journal: Journal
@@ -87,6 +90,13 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(tolerances.create_router(gateway, pages))
     app.include_router(incidents.create_router(gateway, pages))
     app.include_router(mailboxes.create_router(gateway, pages))
+    app.include_router(by_hand.create_router(gateway))
+
+    @app.exception_handler(Refused)
+    @app.exception_handler(Denied)
+    async def _refused(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, Refused | Denied)
+        return by_hand.refused(fault)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:

@@ -19,6 +19,7 @@ STATES = {
     "refused": "refusé",
     "expired": "abandonné (délai dépassé)",
     "cancelled": "annulé",
+    "on_hold": "retenu par l’exploitant",
 }
 DESTINATIONS = {"dmp": "DMP", "mss": "MSSanté", "dpi": "Retour au DPI (ZAM)", "errors": "Boîte d’erreurs"}
 EVENTS = {"Z01": "DMP", "Z02": "MSSanté", "Z03": "lecture MSSanté"}

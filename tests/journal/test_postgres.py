@@ -19,7 +19,7 @@ from gateway.journal import payloads
 from gateway.journal.maintenance import Place, upgrade
 from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.records import add_fact
-from gateway.journal.sql import POSTGRES, QUERIES, lock
+from gateway.journal.sql import POSTGRES, QUERIES, lock, run
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
 from tests.journal.test_store import HOT
@@ -66,7 +66,7 @@ async def test_an_operation_that_fails_leaves_nothing_and_disturbs_nobody(journa
 
     def violating(session: Session) -> None:
         add_fact(session, "lost", 0)
-        add_fact(session, "lost", 0, message_id=12345)  # no such message
+        run(session, "insert_delivery_key", key="k", delivery_id=12345)  # no such delivery
 
     results = await asyncio.gather(
         journal.write(lambda s: add_fact(s, "a", 0)),
@@ -81,9 +81,9 @@ async def test_an_operation_that_fails_leaves_nothing_and_disturbs_nobody(journa
 
 async def test_a_refusal_of_the_database_never_quotes_the_row(journal: Journal) -> None:
     with pytest.raises(IntegrityError) as caught:
-        await journal.write(lambda s: add_fact(s, "DURAND", 0, message_id=12345))
+        await journal.write(lambda s: run(s, "insert_delivery_key", key="DURAND", delivery_id=12345))
     assert "DURAND" not in str(caught.value) and "12345" not in str(caught.value)
-    assert "fact_message_id_fkey" in str(caught.value)
+    assert "delivery_key_delivery_id_fkey" in str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
 
 

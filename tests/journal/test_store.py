@@ -17,7 +17,7 @@ from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
 from gateway.journal import mails, payloads, queue
 from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.records import add_fact
-from gateway.journal.sql import QUERIES
+from gateway.journal.sql import QUERIES, run
 from gateway.journal.store import Journal
 
 
@@ -49,7 +49,7 @@ async def test_an_operation_that_fails_leaves_nothing_and_does_not_disturb_its_g
 
     def violating(session: Session) -> None:
         add_fact(session, "lost", 0)
-        add_fact(session, "lost", 0, message_id=12345)  # no such message
+        run(session, "insert_delivery_key", key="k", delivery_id=12345)  # no such delivery
 
     try:
         results = await asyncio.gather(
