@@ -85,6 +85,7 @@ class Access:
         url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         made = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         try:
+            made.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # with PostgreSQL nobody else makes it
             made.unlink(missing_ok=True)
             descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as f:

@@ -17,7 +17,7 @@ import pytest
 
 from connectors.port import Outcome, OutcomeClass
 from gateway import cli
-from gateway.access import read_local
+from gateway.access import local_file, read_local
 from gateway.errors import ConfigurationFault
 from gateway.settings import Settings
 from tests.exchange import harness
@@ -35,7 +35,7 @@ class Desk:
 
     def __init__(self, r: Running, directory: Path) -> None:
         self.r = r
-        self.access = read_local(directory / "operator-0.json")
+        self.access = read_local(local_file(r.gateway.settings, directory))
 
     async def __call__(
         self, path: str, body: dict[str, Any] | None = None, **headers: str
@@ -271,7 +271,7 @@ async def test_nothing_is_done_without_a_token_nor_for_a_web_page(tmp_path: Path
 
 async def test_the_local_token_is_its_owners_alone_and_dies_with_the_gateway(tmp_path: Path) -> None:
     async with desk(tmp_path) as d:
-        file = tmp_path / "operator-0.json"
+        file = local_file(d.r.gateway.settings, tmp_path)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         first = d.access.token
     assert not file.exists()
