@@ -42,6 +42,7 @@ from gateway.exchange.reporter import ErrorReporter
 from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
+from gateway.exchange.watch import Watch
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.nodes import Left
@@ -84,6 +85,7 @@ class Gateway:
         self.reporter: ErrorReporter
         self.overloads: Overloads
         self.by_hand: ByHand
+        self.alarms: Watch
         self.access: Access
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
@@ -127,7 +129,7 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
-        away = self.mailroom.trouble()
+        away = self.alarms.now | self.mailroom.trouble()
         try:
             return away | await self.reporter.trouble()
         except JournalUnavailable:
@@ -274,6 +276,18 @@ class Gateway:
         stops.push_async_callback(self.nodes.rest)
         await self.nodes.duty("errors", self.reporter.start, self.reporter.stop)
         await self.nodes.duty("mailroom", self.mailroom.start, self.mailroom.stop)
+        self.alarms = Watch(
+            self.journal,
+            self.connectors,
+            settings.alarms,
+            self.telemetry,
+            (self.base_dir / settings.journal.path).parent if settings.journal.url is None else None,
+            self.mailroom.trouble,
+            self._wake,
+            clock,
+        )
+        await self.alarms.start()
+        stops.push_async_callback(self.alarms.stop)
         self.validators = self._make_validators(book)
         self.by_hand = ByHand(
             self.journal,

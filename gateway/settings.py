@@ -242,6 +242,24 @@ class ErrorSettings(Table):
     the settings name then)."""
 
 
+class AlarmSettings(Table):
+    """Alarms: a line in the log, a metric (`segur_alarm`), a warning of `/readyz` and, with `[connectors.errors]`, a
+    mail. Times in seconds."""
+
+    every: float = Field(30.0, gt=0)
+    """Between two looks."""
+    oldest: float = Field(3600.0, ge=0)
+    """Age of the oldest delivery to a destination that has not ended (those on hold do not count). 0: no alarm."""
+    oldest_of: dict[str, float] = Field(default_factory=dict)
+    """The same for single destinations: `{dmp = 7200, errors = 900}`."""
+    silence: dict[str, float] = Field(default_factory=dict)
+    """Senders that normally send, and for how long they may be silent: `{"DPI|HOPITAL" = 14400}` (MSH-3 and MSH-4)."""
+    certificate_days: float = Field(30.0, ge=0)
+    """Days before the end of a certificate in use."""
+    disk_free_bytes: int = Field(2_000_000_000, ge=0)
+    """Free on the disk of the journal's file."""
+
+
 class LogSettings(Table):
     """Logs on standard error. Never any patient data, at any level."""
 
@@ -276,6 +294,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     zam: ZamSettings = ZamSettings()
     errors: ErrorSettings = ErrorSettings()
+    alarms: AlarmSettings = AlarmSettings()
     log: LogSettings = LogSettings()
     connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """One table per connector; a connector without a table is not started."""

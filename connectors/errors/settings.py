@@ -23,7 +23,7 @@ from connectors.xds.oid import is_oid
 from gateway.errors import ConfigurationFault
 from gateway.settings import problems
 
-Flow = Literal["outbound", "inbound", "refused", "receipt"]
+Flow = Literal["outbound", "inbound", "refused", "receipt", "alarm"]
 MSSANTE = ".mssante.fr"
 
 
@@ -50,7 +50,7 @@ class Mailbox(BaseModel):
     """Facility of the DPI (MSH-4) alone, of a received mail that of its mailbox's `dpi`; empty: any."""
     flows: tuple[Flow, ...] = ()
     """`outbound` (a transmission that failed), `inbound` (a received mail), `receipt` (told after the mail was
-    accepted), `refused` (a message answered AE); empty: any."""
+    accepted), `refused` (a message answered AE), `alarm` (something waits, ends or fills up); empty: any."""
     reattach: bool | None = None
     """As the connector's, for these addresses."""
     patient_in_subject: bool | None = None

@@ -33,6 +33,8 @@ def what(told: Told) -> str:
     target = DESTINATIONS.get(told.destination, told.destination)
     if told.flow == "refused":
         return "Message du DPI refusé"
+    if told.flow == "alarm":
+        return "Alarme de la passerelle"
     if told.flow == "inbound":
         return "Courriel reçu non intégré"
     if told.flow == "receipt":
@@ -117,6 +119,8 @@ def _which(told: Told) -> list[str]:
 def _done(told: Told) -> str:
     if told.flow == "refused":
         return "elle a refusé le message (réponse AE avec toutes les erreurs) ; rien n'a été transmis."
+    if told.flow == "alarm":
+        return "rien n'est perdu : elle continue ce qu'elle peut, et dit dans son journal la fin de l'alarme."
     if told.flow == "inbound":
         return "elle n'a rien transmis au DPI qui n'ait pas été accepté, et garde le courriel d'origine."
     if told.flow == "receipt":
@@ -137,6 +141,8 @@ def _done(told: Told) -> str:
 def _advice(told: Told) -> str:
     if told.flow == "refused":
         return "corrigez le message ou le document dans le DPI, puis envoyez-le de nouveau."
+    if told.flow == "alarm":
+        return "prévenez l'équipe qui exploite la passerelle (docs/operations.md, « alarms »)."
     if told.flow == "inbound":
         return (
             "vérifiez l'identité du patient, puis intégrez le document à la main, ou demandez à l'expéditeur de le "

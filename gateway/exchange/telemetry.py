@@ -117,6 +117,7 @@ class Telemetry:
         self.error_mailbox = Gauge(
             "segur_error_mailbox_unreachable", "1 while error mails do not get through", registry=r
         )
+        self.alarm = Gauge("segur_alarm", "1 while an alarm holds, by name", ["name"], registry=r)
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(
             "segur_mllp_connections_closed_total",

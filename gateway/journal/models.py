@@ -336,7 +336,7 @@ class Incident(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     at: float
     flow: str
-    """`outbound`, `inbound`, `refused`, `receipt`."""
+    """`outbound`, `inbound`, `refused`, `receipt`, `alarm`."""
     family: str
     """What is grouped: destination and code."""
     code: str

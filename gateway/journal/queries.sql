@@ -407,6 +407,12 @@ SELECT DISTINCT o.id FROM delivery d
    AND o.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
  ORDER BY o.id
 
+-- name: newest_message
+SELECT coalesce(max(id), 0) FROM message
+
+-- name: messages_since
+SELECT sender, max(received_at) AS at, max(id) AS last FROM message WHERE id > :last GROUP BY sender
+
 -- name: mail_by_hand
 SELECT r.id, r.mailbox, r.state, r.kind, r.reason, r.sha256, r.seen_at, r.received_at, r.treated_at, r.size, p.size AS kept,
        length(p.content) AS there, (SELECT count(*) FROM payload_part c WHERE c.payload_id = p.id) AS parts,

@@ -28,6 +28,7 @@ FLOWS = {
     "inbound": "Courriel reçu non intégré",
     "receipt": "Accusé d’échec",
     "refused": "Message refusé",
+    "alarm": "Alarme",
 }
 ACKS = {"AA": "accepté", "AE": "refusé (erreur)", "AR": "à renvoyer plus tard"}
 
