@@ -21,7 +21,7 @@ from gateway.errors import EnvironmentFault
 from gateway.hl7.acknowledgement import read
 from gateway.mllp import send
 from tests.acceptance import process
-from tests.acceptance.process import PATIENCE, GatewayProcess, world
+from tests.acceptance.process import PATIENCE, Counterparts, GatewayProcess, world
 from tests.postgres import Database
 
 pytestmark = pytest.mark.slow
@@ -86,6 +86,19 @@ async def until_answered(port: int, raw: bytes) -> bytes:
             await asyncio.sleep(0.1)
 
 
+def once_and_in_order(there: Counterparts) -> None:
+    """Every document once in the DMP, in the order of its versions; one mail each, one Z01 and one Z02 each."""
+    published = [e.unique_id for e in there.dmp.events if e.action in ("submit", "replace")]
+    wanted = [f"{build.DOCUMENT_ROOT}.{n}.{v}" for n in range(1, SETS + 1) for v in range(1, VERSIONS + 1)]
+    assert Counter(published) == Counter(wanted), "each published once"
+    for n in range(1, SETS + 1):
+        own = [uid for uid in published if uid and uid.startswith(f"{build.DOCUMENT_ROOT}.{n}.")]
+        assert own == sorted(own), "in the order of the versions"
+    assert len({m.raw for m in there.mss.mails}) == SETS * VERSIONS
+    told = {(z.control_id, z.answered) for z in there.dpi.received}
+    assert len(told) == 2 * SETS * VERSIONS, "one Z01 and one Z02 each"
+
+
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 async def test_one_of_two_nodes_ends_under_load(
     tmp_path: Path, journal_database: Database, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
@@ -126,22 +139,50 @@ async def test_one_of_two_nodes_ends_under_load(
         finally:
             await second.stop()
 
-        published = [e.unique_id for e in there.dmp.events if e.action in ("submit", "replace")]
-        wanted = [
-            f"{build.DOCUMENT_ROOT}.{n}.{v}" for n in range(1, SETS + 1) for v in range(1, VERSIONS + 1)
-        ]
-        assert Counter(published) == Counter(wanted), "each published once"
-        for n in range(1, SETS + 1):
-            own = [uid for uid in published if uid and uid.startswith(f"{build.DOCUMENT_ROOT}.{n}.")]
-            assert own == sorted(own), "in the order of the versions"
-        mails = Counter(m.raw for m in there.mss.mails)
-        assert len(mails) == SETS * VERSIONS
+        once_and_in_order(there)
         # only a mail that was in hand of the killed node may have gone twice, as the same bytes
+        mails = Counter(m.raw for m in there.mss.mails)
         assert sum(mails.values()) - len(mails) <= (recovered if stop is signal.SIGKILL else 0)
-        zam = Counter((z.control_id, z.answered) for z in there.dpi.received)
-        assert len(zam) == 2 * SETS * VERSIONS, "one Z01 and one Z02 each"
         if recovered:
             with journal_database.connect() as c:
                 row = c.execute("SELECT max(started_at) FROM attempt WHERE kind = 'recovery'").fetchone()
             assert row is not None
             print(f"taken over {row[0] - ended_at:.2f} s after the kill ({recovered} deliveries in hand)")
+
+
+async def test_the_database_crashes_again_and_again_under_load(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered AA stands, what was not is asked again; no node takes another one for dead."""
+    monkeypatch.setattr(process, "JOURNAL", database.table)
+    async with world(tmp_path) as (first, there):
+        folder = tmp_path / "second"
+        folder.mkdir()
+        second = GatewayProcess(folder, there.tables(), "production")
+        await first.start()
+        await second.start()
+        try:
+            async with balancer(first, second) as port:
+
+                async def one_set(number: int) -> None:
+                    for version in range(1, VERSIONS + 1):
+                        ack = read(await until_answered(port, message(number, version)))
+                        assert ack.code == "AA", ack
+
+                async def crash() -> None:
+                    for events in (SETS // 2, SETS, 2 * SETS):
+                        while len(there.dmp.events) < events:
+                            await asyncio.sleep(0.005)
+                        await asyncio.to_thread(database.server.restart)
+
+                await asyncio.gather(crash(), *(one_set(n) for n in range(1, SETS + 1)))
+                for number in range(1, SETS + 1):
+                    for version in range(1, VERSIONS + 1):
+                        deliveries = (await second.settled(f"S{number}V{version}")).values()
+                        assert {d["state"] for d in deliveries} == {"succeeded"}, deliveries
+                        kinds = {h["kind"] for d in deliveries for h in d["history"]}
+                        assert "recovery" not in kinds, "nobody died"
+        finally:
+            await second.stop()
+        once_and_in_order(there)
+        assert len(there.mss.mails) == SETS * VERSIONS, "an outcome waits for the journal: no mail goes twice"
