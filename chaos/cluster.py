@@ -72,7 +72,7 @@ class Cluster(Protocol):
         ...
 
     def open_work(self) -> int:
-        """Deliveries that have not ended, and messages without an answer."""
+        """Deliveries that have not ended, and messages that are being answered."""
         ...
 
     def finals(self) -> list[Final]:
