@@ -135,7 +135,7 @@ class Receipts:
 @dataclass(frozen=True, slots=True)
 class NotTreated:
     """A mail that is not of these flows. `kind`: `automatic`, or `quarantine` with a reason and its sentence.
-    `failed`: a document may be in it, somebody must be told by mail."""
+    `failed`: a document may be in it, or one of ours did not arrive: somebody must be told by mail."""
 
     kind: Literal["automatic", "quarantine"]
     reason: str = ""

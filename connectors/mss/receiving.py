@@ -64,6 +64,14 @@ _DOCUMENT_PERHAPS = frozenset(
     {Reason.TOO_LARGE, Reason.TOO_COMPLEX, Reason.BROKEN_MIME, Reason.BOUNCE_WITH_DOCUMENT}
 )
 """Reasons of quarantine behind which a document may stand: somebody is told by mail."""
+_OF_OURS_PERHAPS = _DOCUMENT_PERHAPS | {
+    Reason.BOUNCE_UNREADABLE,
+    Reason.REPORT_UNREADABLE,
+    Reason.CONTRADICTION,
+}
+"""Reasons behind which a mail of ours may stand that did not arrive: then somebody is told by mail too."""
+_TOKEN = re.compile(rb"(?i)<([0-9a-f]{32})@")
+_TOKENS = 50
 _EVENTS = {
     Fact.RECEIVED: "Z02",
     Fact.NOT_RECEIVED: "Z02",
@@ -109,10 +117,16 @@ class Receiving:
         if isinstance(read, Automatic):
             return NotTreated("automatic")
         if isinstance(read, Quarantined):
-            return NotTreated(
-                "quarantine", read.reason.value, SENTENCES[read.reason], read.reason in _DOCUMENT_PERHAPS
-            )
+            ours = read.reason in _OF_OURS_PERHAPS and await self._names_ours(raw, ledger)
+            told = ours or read.reason in _DOCUMENT_PERHAPS
+            return NotTreated("quarantine", read.reason.value, SENTENCES[read.reason], told)
         return await self._receipts(read, self._boxes.get(mail.mailbox), ledger)
+
+    async def _names_ours(self, raw: bytes, ledger: Ledger) -> bool:
+        """A report or a bounce that cannot be read gives one of our mails back. (That it may be an error mail, of which
+        nobody must be told by mail again, the ledger keeps in mind.)"""
+        tokens = await asyncio.to_thread(_tokens, raw)
+        return bool(tokens) and bool(await ledger.sent(tokens))
 
     async def _receipts(
         self, read: Dsn | Mdn | ErrorMail, box: ApplicativeMailbox | None, ledger: Ledger
@@ -240,6 +254,16 @@ class Receiving:
 
     def _mail(self, raw: bytes) -> InboundMail:
         return read_inbound(raw, self._limits, Findings(self._book))
+
+
+def _tokens(raw: bytes) -> list[str]:
+    """What may be the left part of Message-IDs of ours, anywhere in a mail."""
+    found: dict[str, None] = {}
+    for one in _TOKEN.finditer(raw):
+        found[one[1].decode("ascii").lower()] = None
+        if len(found) == _TOKENS:
+            break
+    return [*found]
 
 
 def _sent(one: SentDelivery) -> Sent:

@@ -258,10 +258,11 @@ SELECT id, attempts FROM delivery
 UPDATE delivery SET state = 'uncertain', due_at = :now
  WHERE state = 'sending' AND coalesce(claimed_by, '') = coalesce(:token, claimed_by, '')
 
+-- `NOT IN` is for the index of open deliveries: all those that ever were would be read.
 -- name: suspended_becomes_ready
 UPDATE delivery
    SET state = 'ready', expires_at = expires_at + CASE WHEN :now > due_at THEN :now - due_at ELSE 0 END, due_at = :now
- WHERE state = 'suspended'
+ WHERE state = 'suspended' AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
 
 -- name: free_claims
 UPDATE delivery SET claimed_by = NULL
@@ -326,6 +327,7 @@ UPDATE delivery SET expires_at = expires_at + :seconds
 UPDATE delivery
    SET state = 'ready', expires_at = expires_at + CASE WHEN :now > due_at THEN :now - due_at ELSE 0 END, due_at = :now
  WHERE destination = :destination AND state = 'suspended'
+   AND state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
 
 -- name: open_destinations
 SELECT DISTINCT destination FROM delivery WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
@@ -472,11 +474,12 @@ UPDATE received_mail SET attempts = attempts + :tries, due_at = :due_at WHERE id
 UPDATE received_mail SET state = 'forwarded', kind = 'inbound', findings = :findings
  WHERE id = :mail_id AND state = 'received'
 
--- Its last delivery to the DPI has ended: what follows is due.
+-- Its last delivery to the DPI has ended: what follows is due. (`coalesce`: by the mail's few deliveries, not by all that
+-- are open for the DPI.)
 -- name: mail_ended
 UPDATE received_mail SET state = 'ended', attempts = 0, due_at = :now
  WHERE id = :mail_id AND state = 'forwarded'
-   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.mail_id = received_mail.id AND d.destination = 'dpi'
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.mail_id = received_mail.id AND coalesce(d.destination, '') = 'dpi'
                       AND d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded'))
 
 -- name: mail_treated

@@ -88,6 +88,39 @@ async def test_an_error_mail_that_bounces_is_told_again_and_never_makes_a_loop(t
         assert a.of("T02") == [] and len(told(operator, ERRORS_A)) == 2
 
 
+async def test_a_bounce_that_is_no_report_makes_no_loop_and_no_silence(tmp_path: Path) -> None:
+    """Some servers give a mail back without a delivery report. Of an error mail: no new error, or each error mail would
+    bring the next one, with the last inside. Of a document's mail: somebody must hear that it did not arrive."""
+    operator = mss_simulator.create(tmp_path / "operator")
+    async with (
+        operator.running(),
+        hospital(
+            tmp_path / "a", operator, A, "HOPITAL-A", connectors={"errors": errors(operator, A, ERRORS_A)}
+        ) as a,
+    ):
+        there, nobody = "service@hopital-c.mssante.fr", "inconnu@hopital-c.mssante.fr"
+        operator.plan(Fault("rcpt", nobody, times=0, code=550))
+        for number, recipient in enumerate((there, nobody)):
+            message = build.mdm(
+                "T02", build.cda_n1(), control_id=f"B{number}", recipients=(recipient,),
+                flags={"DESTDMP": "N"},
+            )  # fmt: skip
+            assert (await a.send(message)).code == "AA"
+        await until(lambda: len(told(operator, ERRORS_A)) == 1)
+        mail = next(m for m in operator.mails if m.recipient == there)
+        for uid, returned in enumerate((told(operator, ERRORS_A)[0].raw, mail.raw), 1):
+            head = b"From: MAILER-DAEMON@hopital-c.mssante.fr\r\nSubject: failure notice\r\n"
+            head += b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="=_x"\r\n\r\n'
+            head += (
+                b"--=_x\r\n\r\nI'm not going to try again.\r\n--=_x\r\nContent-Type: message/rfc822\r\n\r\n"
+            )
+            await operator.boxes.deliver(A, b"", head + returned + b"\r\n--=_x--\r\n")
+            treated = "SELECT count(*) FROM received_mail WHERE kind = 'quarantine'"
+            await until_rows(a, treated, [(uid,)])
+            await until_rows(a, "SELECT count(*) FROM incident", [(uid,)])
+        assert a.of("T02") == []
+
+
 async def until_warned(one: Hospital) -> None:
     """Wait until /readyz warns."""
     import asyncio

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -260,6 +260,10 @@ class Mailroom:
                 return await self._error_report_bounced(mail, treated, ledger.error_reports, now)
             case Receipts():
                 return await self._receipts(mail, treated, now)
+            case NotTreated() if ledger.error_reports and treated.failed:
+                # it gives an error mail of ours back: told by mail it would come back again, with this one inside
+                log.warning("mail %d: an error mail of ours came back, not as a report", mail.id)
+                return await self._not_treated(mail, replace(treated, failed=False), now)
             case NotTreated():
                 return await self._not_treated(mail, treated, now)
             case Incoming():

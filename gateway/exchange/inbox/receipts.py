@@ -86,8 +86,10 @@ def overdue(
         return set()
     delivery = mails.delivery(session, delivery_id)
     found = mails.receipts_of(session, delivery_id)
-    if any(r.event == "Z03" for r in found):
-        return set()  # somebody opened or integrated it: it arrived, whatever became of the report
+    if any(r.event == "Z03" or r.report is not None for r in found):
+        # opened or integrated: it arrived, whatever became of its report; or the report came in the same instant as the
+        # delivery's end
+        return set()
     news = [r for r in found if r.event == "Z02"]
     code = news[-1].code if news and news[-1].fact == DELAYED else ""
     wake = {INCIDENTS}
