@@ -39,6 +39,7 @@ from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
 from gateway.exchange.reception import remove_pending
 from gateway.exchange.reporter import ErrorReporter
+from gateway.exchange.retention import Retention
 from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
@@ -86,6 +87,7 @@ class Gateway:
         self.overloads: Overloads
         self.by_hand: ByHand
         self.alarms: Watch
+        self.retention: Retention
         self.access: Access
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
@@ -276,6 +278,10 @@ class Gateway:
         stops.push_async_callback(self.nodes.rest)
         await self.nodes.duty("errors", self.reporter.start, self.reporter.stop)
         await self.nodes.duty("mailroom", self.mailroom.start, self.mailroom.stop)
+        self.retention = Retention(
+            self.journal, settings.retention, self.telemetry, ERRORS in self.connectors, clock
+        )
+        await self.nodes.duty("retention", self.retention.start, self.retention.stop)
         self.alarms = Watch(
             self.journal,
             self.connectors,

@@ -57,6 +57,11 @@ def add_parsers(commands: Any) -> None:
             )
         _reason(parser)
         _where(parser)
+    retention = commands.add_parser("retention", help="what retention would empty or remove now")
+    retention.add_argument(
+        "--dry-run", action="store_true", required=True, help="the only way: the gateway does it by itself"
+    )
+    _where(retention)
     mail = commands.add_parser("mail", help="received mails that wait for a person: list, retry, seen")
     actions = mail.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="the last ones")
@@ -85,6 +90,9 @@ def _where(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says; the exit status."""
     access = _access(args)
+    if args.command == "retention":
+        found = _call(access, "api/v1/retention")
+        return _print(args, found, _swept(found))
     if args.action == "list":
         query = {"limit": args.limit}
         if args.command == "delivery" and args.destination:
@@ -174,6 +182,13 @@ def _sentence(error: urllib.error.HTTPError) -> str:
 def _print(args: argparse.Namespace, found: dict[str, Any], text: str) -> int:
     print(json.dumps(found, ensure_ascii=False, indent=1) if args.format == "json" else text)
     return 0
+
+
+def _swept(found: dict[str, Any]) -> str:
+    return (
+        f"Contenus à vider : {found['messages']} messages et {found['mails']} courriels ({found['bytes']} octets).\n"
+        f"Détails à supprimer : {found['deliveries']} envois."
+    )
 
 
 def _list(rows: list[dict[str, Any]], line: Any) -> str:

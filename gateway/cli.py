@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from indicators import command as indicators
 
                 return indicators.run(args)
-            case "delivery" | "mail":
+            case "delivery" | "mail" | "retention":
                 return by_hand_command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)

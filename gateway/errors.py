@@ -70,6 +70,10 @@ class GatewayBug(GatewayError):
     """An invariant of ours does not hold."""
 
 
+class ContentGone(GatewayError):
+    """Bytes that retention emptied: they are not damaged, they are no more."""
+
+
 class AnsweredAlready(GatewayBug):
     """A message has its one answer: another node worked on it too, or took it for left behind. Nothing was written."""
 

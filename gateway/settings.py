@@ -260,6 +260,25 @@ class AlarmSettings(Table):
     """Free on the disk of the journal's file."""
 
 
+class RetentionSettings(Table):
+    """How long contents and traces stay. Nothing that is undelivered, unanswered, awaited or unreported is touched,
+    nor the register of versions, nor the facts. Off by default: the hospital decides (docs/operations.md)."""
+
+    content_days: float | None = Field(default=None, ge=1)
+    """Days after its end that the bytes of a message or of a received mail stay. None: for ever."""
+    trace_days: float | None = Field(default=None, ge=1)
+    """Days after its end that the details of a delivery stay (plan, words, attempts; of a ZAM the whole row). None: for
+    ever. Not shorter than `content_days`."""
+    every: float = Field(21_600.0, gt=0)
+    """Seconds between two runs."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> RetentionSettings:
+        if self.trace_days is not None and (self.content_days is None or self.trace_days < self.content_days):
+            raise ValueError("trace_days needs content_days, and must not be shorter")
+        return self
+
+
 class LogSettings(Table):
     """Logs on standard error. Never any patient data, at any level."""
 
@@ -295,6 +314,7 @@ class Settings(BaseSettings):
     zam: ZamSettings = ZamSettings()
     errors: ErrorSettings = ErrorSettings()
     alarms: AlarmSettings = AlarmSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
     connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """One table per connector; a connector without a table is not started."""

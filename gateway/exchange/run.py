@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from sqlmodel import Session
 
 from connectors.port import Connector, DeliveryJob, Original, Outcome, OutcomeClass
-from gateway.errors import JournalUnavailable
+from gateway.errors import ContentGone, JournalUnavailable
 from gateway.exchange import incidents
 from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.circuit import Circuit
@@ -195,6 +195,12 @@ class DeliveryRunner:
             # the bytes could not be read: nothing was sent by this attempt (connectors read before they connect)
             again = OutcomeClass.UNCERTAIN if claimed.uncertain else OutcomeClass.TRANSIENT
             return Outcome(again, label=str(e))
+        except ContentGone:
+            return Outcome(
+                OutcomeClass.PERMANENT,
+                "CONSERVATION",
+                "Le contenu n'est plus conservé : à transmettre de nouveau",
+            )
         except Exception as e:
             log.error("delivery %d failed: %s", claimed.id, type(e).__name__, exc_info=e)
             return Outcome(OutcomeClass.UNCERTAIN, label=f"erreur interne ({type(e).__name__})")

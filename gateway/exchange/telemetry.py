@@ -117,6 +117,12 @@ class Telemetry:
         self.error_mailbox = Gauge(
             "segur_error_mailbox_unreachable", "1 while error mails do not get through", registry=r
         )
+        self.retention = Counter(
+            "segur_retention_total",
+            "Contents emptied (messages, mails) and deliveries whose details were removed, by kind",
+            ["kind"],
+            registry=r,
+        )
         self.alarm = Gauge("segur_alarm", "1 while an alarm holds, by name", ["name"], registry=r)
         self.connections = Gauge("segur_mllp_connections", "MLLP connections open", registry=r)
         self.connections_closed = Counter(

@@ -166,7 +166,8 @@ def tell_known(
     back about it, else what the connector told of its end."""
     receipts = mails.receipts_of(session, earlier.id)
     reports = [r.report for r in receipts if r.told and r.report is not None]
-    if not any(r.event != "Z03" for r in reports):
+    # of what is old the details are not kept (retention): what came back is still told, the rest is not known any more
+    if earlier.plan and not any(r.event != "Z03" for r in reports):
         outcome = Outcome(OutcomeClass.SUCCESS, earlier.code, earlier.label, earlier.details)
         at_its_end = connector.report(recipient, earlier.plan, outcome)
         reports = [*([at_its_end] if at_its_end else []), *reports]

@@ -296,7 +296,7 @@ def deliveries_by_key(session: Session, keys: Sequence[str], destination: str) -
     found: dict[int, KnownDelivery] = {}
     for key in keys:
         for r in run(session, "delivery_by_key", key=key):
-            if r.destination == destination:
+            if r.destination == destination and r.plan:  # without its plan (retention) it is for a person
                 found[r.id] = KnownDelivery(r.id, r.destination, r.recipient, r.plan, r.state, r.message_id)
     return list(found.values())
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine
 from sqlmodel import Session
 
-from gateway.errors import ConfigurationFault, GatewayError
-from gateway.journal import payloads, records
+from gateway.errors import ConfigurationFault, ContentGone, GatewayError
+from gateway.journal import payloads, records, retention
 from gateway.journal.models import SCHEMA_VERSION
 from gateway.journal.sql import run
 from gateway.settings import JournalSettings
@@ -187,6 +187,8 @@ def _verify_payload(session: Session, number: int, found: Verified) -> None:
     row = run(session, "payload_to_verify", payload_id=number).first()
     if row is None or row.pending:
         return  # removed, or being written
+    if not row.content and row.size and retention.emptied(session, number):
+        return  # not damaged: gone
     found.payloads += 1
     found.size += row.size
     digest, size = hashlib.sha256(row.content), len(row.content)
@@ -206,6 +208,8 @@ def _verify_document(session: Session, number: int, found: Verified) -> None:
     found.documents += 1
     try:
         records.document_bytes(session, number)
+    except ContentGone:
+        found.documents -= 1
     except (GatewayError, ValueError):
         found.damaged.append(f"document {number}: the bytes do not match their SHA-256")
 

@@ -58,6 +58,15 @@ class PayloadPending(SQLModel, table=True):
     """Token of the process that writes it."""
 
 
+class PayloadEmptied(SQLModel, table=True):
+    """A payload whose bytes retention has emptied: not damaged, gone."""
+
+    __tablename__ = "payload_emptied"
+
+    payload_id: int = Field(foreign_key="payload.id", primary_key=True)
+    at: float
+
+
 class Message(SQLModel, table=True):
     """One message received from a DPI, and the one answer that it got."""
 

@@ -6,7 +6,7 @@ payload is written in parts of 1 MB, each in a commit of its own; others' commit
 Guarantee: a payload is pending until the commit that gives it to its message; one that never comes that far (fault,
 stop) is removed, and never one that a message holds. A slice reads the same from one row and from parts.
 
-Fails: `GatewayBug` for a part that is missing.
+Fails: `GatewayBug` for a part that is missing, `ContentGone` when retention has emptied the payload.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlmodel import Session
 
-from gateway.errors import GatewayBug
+from gateway.errors import ContentGone, GatewayBug
 from gateway.journal.sql import insert, node_of, run
 
 PART = 1 << 20
@@ -71,12 +71,19 @@ def remove_some(session: Session, payload_id: int) -> bool:
     return False
 
 
+def check_kept(session: Session, payload_id: int) -> None:
+    """Raises `ContentGone` when retention has emptied the payload."""
+    if run(session, "is_emptied", payload_id=payload_id).first() is not None:
+        raise ContentGone("the content is not kept any more (retention)")
+
+
 def whole(session: Session, payload_id: int) -> bytes:
     """All the bytes of a payload."""
     row = run(session, "payload_content", payload_id=payload_id).one()
     if row.content or not row.size:
         content: bytes = row.content
         return content
+    check_kept(session, payload_id)
     joined = io.BytesIO()  # gives its buffer away without a copy
     for piece in slices(session, payload_id, 0, row.size):
         joined.write(piece)

@@ -339,6 +339,68 @@ SELECT destination, CASE WHEN claimed_by = 'operator' THEN 'on_hold' ELSE state 
  WHERE state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
  GROUP BY 1, 2
 
+-- === retention ======================================================================================================
+
+-- Of errors that are not told, or whose report is on its way or failed.
+-- name: retention_unreported
+SELECT i.message_id, i.mail_id
+  FROM incident i LEFT JOIN delivery d ON d.id = i.report_id LEFT JOIN error_report e ON e.delivery_id = i.report_id
+ WHERE (i.report_id IS NULL AND :reporting = 1)
+    OR d.state NOT IN ('cancelled', 'expired', 'refused', 'succeeded')
+    OR (e.failed_at IS NOT NULL AND e.resolved_at IS NULL)
+
+-- name: retention_messages
+SELECT m.id, m.payload_id, m.size FROM message m
+ WHERE m.id > :after AND m.state = 'answered' AND m.received_at < :before AND m.answered_at < :before
+   AND NOT EXISTS (SELECT 1 FROM payload_emptied e WHERE e.payload_id = m.payload_id)
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = m.id
+                      AND (d.finished_at IS NULL OR d.finished_at >= :before))
+   AND NOT EXISTS (SELECT 1 FROM delivery d CROSS JOIN awaited a ON a.delivery_id = d.id WHERE d.message_id = m.id)
+ ORDER BY m.id LIMIT :limit
+
+-- What is set aside for a person stays until the person has seen it.
+-- name: retention_mails
+SELECT r.id FROM received_mail r
+ WHERE r.id > :after AND r.state = 'treated' AND r.treated_at < :before AND r.filed_at IS NOT NULL
+   AND (r.seen_at IS NOT NULL OR r.kind NOT IN ('quarantine', 'too-large'))
+   AND NOT EXISTS (SELECT 1 FROM payload_emptied e WHERE e.payload_id = r.payload_id)
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.mail_id = r.id
+                      AND (d.finished_at IS NULL OR d.finished_at >= :before))
+   AND NOT EXISTS (SELECT 1 FROM delivery d CROSS JOIN awaited a ON a.delivery_id = d.id WHERE d.mail_id = r.id)
+ ORDER BY r.id LIMIT :limit
+
+-- name: retention_payloads_of_mail
+SELECT p.id, p.size FROM payload p
+ WHERE p.id IN (SELECT payload_id FROM received_mail WHERE id = :mail_id
+                UNION SELECT payload_id FROM delivery WHERE mail_id = :mail_id AND payload_id IS NOT NULL)
+   AND NOT EXISTS (SELECT 1 FROM payload_emptied e WHERE e.payload_id = p.id)
+
+-- name: empty_payload
+UPDATE payload SET content = :content WHERE id = :payload_id
+
+-- name: delete_parts
+DELETE FROM payload_part WHERE payload_id = :payload_id
+
+-- name: payload_is_emptied
+INSERT INTO payload_emptied (payload_id, at) VALUES (:payload_id, :now) ON CONFLICT (payload_id) DO NOTHING
+
+-- name: is_emptied
+SELECT 1 FROM payload_emptied WHERE payload_id = :payload_id
+
+-- name: retention_deliveries
+SELECT d.id FROM delivery d
+ WHERE d.id > :after AND d.finished_at < :before AND length(d.plan) > 0
+   AND NOT EXISTS (SELECT 1 FROM awaited a WHERE a.delivery_id = d.id)
+   AND NOT EXISTS (SELECT 1 FROM error_report e WHERE e.delivery_id = d.id AND e.failed_at IS NOT NULL
+                      AND e.resolved_at IS NULL)
+ ORDER BY d.id LIMIT :limit
+
+-- name: delete_attempts
+DELETE FROM attempt WHERE delivery_id = :delivery_id AND outcome <> 'uncertain'
+
+-- name: trim_delivery
+UPDATE delivery SET plan = :plan, label = '' WHERE id = :delivery_id
+
 -- === by hand ========================================================================================================
 
 -- A hold is a claim in a person's name: whatever its state, nobody else takes it (docs/decisions/0032).
@@ -644,12 +706,14 @@ SELECT (SELECT count(*) FROM delivery
      + (SELECT count(*) FROM error_report WHERE failed_at IS NOT NULL AND resolved_at IS NULL) AS number
 
 -- name: originals_of_report
-SELECT r.incident_id, m.payload_id AS message_payload, m.size AS message_size,
-       k.payload_id AS mail_payload, p.size AS mail_size, k.sha256 <> '' AS complete
+SELECT r.incident_id, me.id AS message_payload, m.size AS message_size, p.id AS mail_payload, p.size AS mail_size, k.sha256 <> '' AS complete
   FROM reported_incident r CROSS JOIN incident i ON i.id = r.incident_id
        LEFT JOIN message m ON m.id = i.message_id
        LEFT JOIN received_mail k ON k.id = i.mail_id
        LEFT JOIN payload p ON p.id = k.payload_id
+                          AND NOT EXISTS (SELECT 1 FROM payload_emptied e WHERE e.payload_id = p.id)
+       LEFT JOIN payload me ON me.id = m.payload_id
+                           AND NOT EXISTS (SELECT 1 FROM payload_emptied e WHERE e.payload_id = me.id)
  WHERE r.delivery_id = :delivery_id ORDER BY r.incident_id
 
 -- name: last_incidents

@@ -225,13 +225,15 @@ def add_document(session: Session, message_id: int, payload_id: int, new: NewDoc
 def document_bytes(session: Session, document_id: int) -> bytes:
     """The exact bytes of a document, from its slice of the payload that brought it.
 
-    Raises `GatewayBug` when they no longer match the SHA-256 that was accepted (damaged storage).
+    Raises `GatewayBug` when they no longer match the SHA-256 that was accepted (damaged storage), `ContentGone` when
+    retention has emptied them.
     """
     row = run(session, "document_slice", document_id=document_id).one()
     offset, length = row.slice_offset, row.slice_length
     if row.content:
         content = decode(memoryview(row.content)[offset : offset + length]).content
     else:
+        payloads.check_kept(session, row.payload_id)
         content = decode_pieces(lambda: payloads.slices(session, row.payload_id, offset, length)).content
     if hashlib.sha256(content).hexdigest() != row.sha256:
         raise GatewayBug(f"document {document_id}: the stored bytes do not match their SHA-256")

@@ -8,6 +8,7 @@ Fails: JSON `{"error": {"code", "message"}}`: 401, 403, 404, 409 (it cannot be d
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway import views
 from gateway.access import Access, Denied
 from gateway.exchange.by_hand import Asked, ByHand, Deed, Done, Refused, Several
+from gateway.exchange.retention import Retention
 from gateway.journal import by_hand as rows
 from gateway.journal.store import Journal
 from gateway.tokens import Client
@@ -56,6 +58,7 @@ class ByHandView(Protocol):
     journal: Journal
     access: Access
     by_hand: ByHand
+    retention: Retention
 
 
 def failed(status: int, code: str, message: str) -> JSONResponse:
@@ -117,6 +120,11 @@ def create_router(gateway: ByHandView) -> APIRouter:
         client, wanted = await _asked(request, gateway.access, "mails", Wanted)
         await gateway.by_hand.mail(mail_id, deed, Asked(client.name, wanted.reason))
         return {"id": mail_id}
+
+    @router.get("/api/v1/retention")
+    async def retention() -> dict[str, Any]:
+        """What retention would empty or remove now; nothing is."""
+        return asdict(await gateway.retention.sweep(dry_run=True))
 
     return router
 
