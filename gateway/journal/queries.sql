@@ -706,7 +706,8 @@ SELECT (SELECT count(*) FROM delivery
      + (SELECT count(*) FROM error_report WHERE failed_at IS NOT NULL AND resolved_at IS NULL) AS number
 
 -- name: originals_of_report
-SELECT r.incident_id, me.id AS message_payload, m.size AS message_size, p.id AS mail_payload, p.size AS mail_size, k.sha256 <> '' AS complete
+SELECT r.incident_id, me.id AS message_payload, m.size AS message_size, p.id AS mail_payload, p.size AS mail_size,
+       k.sha256 <> '' AS complete
   FROM reported_incident r CROSS JOIN incident i ON i.id = r.incident_id
        LEFT JOIN message m ON m.id = i.message_id
        LEFT JOIN received_mail k ON k.id = i.mail_id

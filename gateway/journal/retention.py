@@ -2,7 +2,8 @@
 
 Guarantee: no function commits. The bytes of a message or mail are emptied only when nothing is undelivered,
 unanswered, awaited or unreported of it, and its end is older than the clock; an emptied payload says so
-(`payload_emptied`), so that it never counts as damaged. The register of versions (documents, their deliveries' states) and the facts are never touched.
+(`payload_emptied`), so that it never counts as damaged. The register of versions (documents, their deliveries' states)
+and the facts are never touched.
 """
 
 from __future__ import annotations

@@ -186,9 +186,12 @@ async def test_the_running_gateway_does_it_and_says_what_it_would_do(tmp_path: P
         await r.settled("M1")
     old(tmp_path)
     slow = CONTENT | {"every": 3600}
-    async with running(tmp_path, retention=slow, web={"enabled": True, "port": 0}) as r:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{r.gateway.web_port}") as client:
-            assert (await client.get("/api/v1/retention")).json()["messages"] == 1
+    async with (
+        running(tmp_path, retention=slow, web={"enabled": True, "port": 0}) as r,
+        httpx.AsyncClient() as client,
+    ):
+        found = await client.get(f"http://127.0.0.1:{r.gateway.web_port}/api/v1/retention")
+        assert found.json()["messages"] == 1
     assert sizes(tmp_path)[0] > 0
     async with running(tmp_path, retention=CONTENT | {"every": 0.1}) as r:
         await r.until(lambda: sizes(tmp_path)[0] == 0)
