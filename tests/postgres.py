@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests: `initdb` and `pg_ctl` of the distribution, as an ordinary user, on loopback.
 
-Without the server's programs the tests are skipped, but where SEGUR_POSTGRES_REQUIRED is set (CI): there they fail.
+Without the server's programs the tests are skipped, but where REQUIRE_POSTGRES is set (CI): there they fail.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def postgres_server() -> Iterator[Server]:
     """One server for all tests of the process."""
     folder = programs()
     if folder is None:
-        assert not os.environ.get("SEGUR_POSTGRES_REQUIRED"), "PostgreSQL is not installed"
+        assert not os.environ.get("REQUIRE_POSTGRES"), "PostgreSQL is not installed"
         pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory(prefix="segur-postgres-") as directory:
         server = Server(folder, Path(directory))
