@@ -65,8 +65,8 @@ class _Contents:
 
     files: list[File] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    subject: str = ""
-    received: bytes | None = None
+    subject: str = field(default="", repr=False)
+    received: bytes | None = field(default=None, repr=False)
     """The one received mail that this report is about."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +40,7 @@ class Told:
     route: str
     destination: str = ""
     """`dmp`, `mss`, `dpi`; empty for a received mail."""
-    recipient: str = ""
+    recipient: str = field(default="", repr=False)
     control_id: str = ""
     action: str = ""
     uids: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """Settings of an SMTP client: what every connector that sends mail has in its table.
 
 Purpose: one frozen base model; a connector's own settings inherit it, so that the keys are the same everywhere.
-Guarantee: a password or a token never goes out in clear to another machine; an `EXTERNAL` without certificate, or a
-key without certificate, is refused.
+Guarantee: neither a mail nor a password or a token goes out in clear to another machine; an `EXTERNAL` without
+certificate, or a key without certificate, is refused.
 Fails: pydantic's `ValidationError`; the connector that loads its table tells all problems at once.
 Source: spec/mssante.md §1.3 (transport, authentication); RFC 4954, RFC 5321 §4.5.3.2.
 """
@@ -47,6 +47,7 @@ class SmtpTransport(BaseModel):
     host: str = Field(min_length=1)
     port: int = Field(default=587, ge=1, le=65535)
     tls: Literal["none", "starttls", "implicit"] = "starttls"
+    """`none` on loopback only."""
     ca_bundle: Path | None = None
     """PEM of the only authorities trusted (IGC-Santé, gamme Élémentaire Organisation); none: the system's."""
     crl_file: Path | None = None
@@ -92,11 +93,11 @@ class SmtpTransport(BaseModel):
             problems.append("client_cert needs tls")
         if self.crl_file is not None and self.tls == "none":
             problems.append("crl_file needs tls")
-        if self.auth in ("plain", "login", "xoauth2"):
-            if not self.user or self.secret_file is None:
-                problems.append("auth plain, login and xoauth2 need user and secret_file")
-            if self.tls == "none" and self.host not in LOOPBACK:
-                problems.append("auth plain, login and xoauth2 need tls outside loopback")
+        if self.auth in ("plain", "login", "xoauth2") and (not self.user or self.secret_file is None):
+            problems.append("auth plain, login and xoauth2 need user and secret_file")
+        if self.tls == "none" and self.host not in LOOPBACK:
+            # documents of patients, and passwords
+            problems.append("tls none is for loopback only")
         if self.auth == "external" and self.client_cert is None:
             problems.append("auth external needs client_cert")
         if problems:

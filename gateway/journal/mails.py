@@ -203,7 +203,7 @@ class NewReceivedDocument:
     replaces_uid: str | None
     action: Action
     type_code: str
-    patient: str
+    patient: str = field(repr=False)
     confidentiality: frozenset[str]
     sha256: str
     size: int
@@ -241,7 +241,7 @@ class KnownReceived:
     set_key: str
     version: int | None
     sha256: str
-    patient: str
+    patient: str = field(repr=False)
     action: Action
     confidentiality: frozenset[str]
     state: str
@@ -285,8 +285,8 @@ class KnownDelivery:
 
     id: int
     destination: str
-    recipient: str
-    plan: bytes
+    recipient: str = field(repr=False)
+    plan: bytes = field(repr=False)
     state: str
     message_id: int | None
 
@@ -316,7 +316,7 @@ class KnownReceipt:
     fact: str
     code: str
     told: bool
-    report: Report | None
+    report: Report | None = field(repr=False)
 
 
 def receipts_of(session: Session, delivery_id: int) -> list[KnownReceipt]:

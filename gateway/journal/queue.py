@@ -34,10 +34,10 @@ class NewDelivery:
 
     message_id: int | None
     destination: str
-    recipient: str
+    recipient: str = field(repr=False)
     action: Action
     documents: tuple[tuple[int | None, str, str], ...]
-    plan: bytes
+    plan: bytes = field(repr=False)
     now: float
     lifetime: float
     keys: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class Earlier:
 
     id: int
     state: DeliveryState
-    plan: bytes
+    plan: bytes = field(repr=False)
     outcome: str
     code: str
     label: str
@@ -186,9 +186,9 @@ class Claimed:
     control_id: str
     """MSH-10 of the message that brought it; empty without one."""
     destination: str
-    recipient: str
+    recipient: str = field(repr=False)
     action: Action
-    plan: bytes
+    plan: bytes = field(repr=False)
     attempt: int
     uncertain: bool
     expires_at: float

@@ -28,7 +28,7 @@ from tests.mss.inbound import samples
 NOW = datetime(2026, 11, 20, 14, 3, 9, tzinfo=UTC)
 RELAY = "erreurs@relais.hopital-test.fr"
 TABLE: dict[str, Any] = {
-    "host": "relais",
+    "host": "127.0.0.1",
     "tls": "none",
     "from_address": FROM,
     "to": [BOX],

@@ -13,9 +13,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from connectors.port import Report
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
+from gateway.exchange.delivery import DeliveryState
+from gateway.hl7.transmission import Action
 from gateway.journal import mails, payloads, queue
 from gateway.journal.models import SCHEMA_VERSION, Fact
+from gateway.journal.queue import NewDelivery
 from gateway.journal.records import add_fact
 from gateway.journal.sql import QUERIES, run
 from gateway.journal.store import Journal
@@ -337,3 +341,17 @@ _SCHEMA = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 def _squeezed(sql: str) -> str:
     """A definition without its blanks and quotes."""
     return re.sub(r"[\s\"]+", "", sql)
+
+
+def test_what_names_a_patient_is_in_no_repr() -> None:
+    """An address may be an INS, a plan holds a mail's subject: a repr goes to a log with the first traceback."""
+    ins = "279035121518989@patient.mssante.fr"
+    action, new = Action.SUBMIT, frozenset[str]()
+    shown = [
+        NewDelivery(None, "mss", ins, action, (), ins.encode(), 0, 1),
+        queue.Earlier(1, DeliveryState.READY, ins.encode(), "", "", ""),
+        mails.KnownDelivery(1, "mss", ins, ins.encode(), "ready", None),
+        mails.KnownReceived(1, "1.2", "1.3", 1, "0", ins, action, new, "ready"),
+        mails.KnownReceipt(1, "Z02", "received", "", True, Report("Z02", True, ins)),
+    ]
+    assert not [one for one in shown if "27903" in repr(one)]

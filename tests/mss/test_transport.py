@@ -95,6 +95,7 @@ async def operated(directory: Path, table: dict[str, Any], **options: Any) -> As
         ({"auth": "xoauth2", "user": "u", "secret_file": "s", "tls": "none"}, "loopback"),
         ({"client_key": "k"}, "client_cert"),
         ({"client_key_password_file": "k"}, "client_cert"),
+        ({"host": "relais.hopital.fr", "tls": "none"}, "loopback"),
         ({"client_cert": "c", "tls": "none"}, "tls"),
         ({"crl_file": "c", "tls": "none"}, "tls"),
         ({"ehlo_name": "a b"}, "ehlo_name"),
