@@ -178,23 +178,20 @@ class DeliveryFold:
             document.deletions = tuple(sorted({*document.deletions, (channel, recipient, at)}))
             return
         control_id = fact.get("control_id") or ""
-        submission = None
-        for known in document.submissions:
-            if known.unique_id == unique_id and known.control_id == control_id:
-                submission = known
+        for submission in document.submissions:
+            if submission.unique_id == unique_id and submission.control_id == control_id:
+                # the earliest word describes the submission, whatever the order in which words come
+                if at <= submission.at:
+                    self._earlier(submission, fact, at)
+                attempt = submission.attempt(channel, recipient)
                 break
-        if submission is None:
+        else:
             submission = Submission()
             submission.document, submission.control_id, submission.unique_id = document, control_id, unique_id
             submission.attempts, submission._index, submission.at = [], None, at
             document.submissions = (*document.submissions, submission)
             self._describe(submission, fact)
             attempt = None
-        else:
-            # the earliest word describes the submission, whatever the order in which words come
-            if at <= submission.at:
-                self._earlier(submission, fact, at)
-            attempt = submission.attempt(channel, recipient)
         code = fact.get("code") or ""
         if code:
             code = self._texts.setdefault(code, code)

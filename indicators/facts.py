@@ -70,7 +70,7 @@ class DocumentRef(TypedDict, total=False):
     version: Version | None
     type_code: Required[Text]
     type_system: Text | None
-    date: AwareDatetime | date | None
+    date: Annotated[AwareDatetime | date | None, Field(union_mode="left_to_right")]
 
 
 @with_config(_STRICT)

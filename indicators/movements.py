@@ -135,6 +135,10 @@ def ref_of(ref: StayRef | None, finess: str) -> Ref | None:
 
 def effective_of(said: list[Said]) -> list[Said]:
     """The last word on every movement that was not taken back."""
+    keys = {(s.family, s.movement) for s in said if s.movement and s.rank == 0}
+    if len(keys) == len(said):
+        # nearly always: every movement told once, nothing corrected, nothing cancelled
+        return [s for s in said if s.family]
     movements: dict[tuple[str, str], list[Said]] = {}
     for s in said:
         if s.family:

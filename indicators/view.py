@@ -38,9 +38,8 @@ class Ground:
         self.stays = world.stays.fold(options.consultation_classes, consent_until)
         self.by_patient: Mapping[str, list[Stay]] = by_patient(self.stays.all)
         self.stays_of: dict[str, list[Stay]] = _grouped((s.finess, s) for s in self.stays.all)
-        self.documents_of: dict[str, list[Document]] = _grouped(
-            (min(s.finess for s in d.submissions), d) for d in world.deliveries if d.submissions
-        )
+        self.documents_of: dict[str, list[Document]] = {}
+        self._named = self._arranged()
         self.uses_of: dict[str, list[Use]] = _grouped((u.finess, u) for u in world.uses.uses.values())
         self.receptions_of: dict[str, list[Reception]] = _grouped(
             (r.finess, r) for r in world.uses.receptions.values()
@@ -76,15 +75,25 @@ class Ground:
                     return found_there
         return None
 
-    def _sent(self) -> dict[int, list[Submission]]:
-        """Submissions by stay (its `id()`). A stay is looked for once for each number that documents name."""
+    def _arranged(self) -> dict[tuple[Ref, str], list[Submission]]:
+        """Submissions by the stay that they name; documents by establishment on the way."""
         named: dict[tuple[Ref, str], list[Submission]] = {}
         for document in self.world.deliveries:
-            for submission in document.submissions:
+            submissions = document.submissions
+            if submissions:
+                finess = (
+                    submissions[0].finess if len(submissions) == 1 else min(s.finess for s in submissions)
+                )
+                self.documents_of.setdefault(finess, []).append(document)
+            for submission in submissions:
                 if submission.ref is not None:
                     named.setdefault((submission.ref, submission.finess), []).append(submission)
+        return named
+
+    def _sent(self) -> dict[int, list[Submission]]:
+        """Submissions by stay (its `id()`). A stay is looked for once for each number that documents name."""
         sent: dict[int, list[Submission]] = {}
-        for (ref, finess), submissions in named.items():
+        for (ref, finess), submissions in self._named.items():
             found = self.stays.named(ref, finess)
             if len(found) == 1:
                 sent.setdefault(id(found[0]), []).extend(submissions)
@@ -205,12 +214,11 @@ class View:
         found: dict[Channel, list[tuple[Document, Attempt]]] = {channel: [] for channel in Channel}
         start, end = self.period.start, self.period.end
         for document in self.documents:
-            channels = {
-                a.channel
-                for a in document.attempts
-                if a.outcome == "success" and a.success is not None and start <= a.success < end
-            }
-            for channel in channels:
+            channels = None
+            for a in document.attempts:
+                if a.outcome == "success" and a.success is not None and start <= a.success < end:
+                    channels = {a.channel} if channels is None else channels | {a.channel}
+            for channel in sorted(channels or ()):
                 first = self.first_success(document, channel)
                 if first is not None and self.period.has(first.success):
                     found[channel].append((document, first))

@@ -28,12 +28,23 @@ def tbb_1(view: View, sheet: Sheet) -> None:
                     sheet.row(cell, rate=False)
                     cells[period.label, channel, code, outcome] = cell
     start, end = min(p.start for p in periods), view.period.end
+    explained = sheet.explains("TBB-1")
+    counts: dict[tuple[str, Channel, str, str], int] = {}
     for document in view.documents:
         for a in document.attempts:
-            if start <= a.first < end:
-                for period in periods:
-                    if period.start <= a.first < period.end:
+            if not start <= a.first < end:
+                continue
+            for period in periods:
+                if period.start <= a.first < period.end:
+                    if explained:
                         _attempt(view, sheet, a, period, cells)
+                    elif a.submission.qualified and a.outcome in RESULTS:
+                        key = (period.label, a.channel, a.submission.type_code, a.outcome)
+                        counts[key] = counts.get(key, 0) + 1
+    for (label, channel, type_code, outcome), count in counts.items():
+        for code in (view.row(type_code), ALL):
+            tally = sheet.tallies[cells[label, channel, code, outcome]]
+            tally.numerator = (tally.numerator or 0) + count
 
 
 def _attempt(
