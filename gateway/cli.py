@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "validate", help="full report of ER7 or CDA files, without sending anything"
     )
     _validate_arguments(validate)
-    from indicators.command import add_arguments as indicators_arguments
+    from indicators.arguments import add_arguments as indicators_arguments
 
     indicators_arguments(
         commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
