@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sqlmodel import Session
 
@@ -244,7 +244,6 @@ class ByHand:
                 by_hand.retry_mail(session, mail_id, now)
             else:
                 by_hand.mail_seen(session, mail_id, now)
-            data: dict[str, Any] = {"kind": found.kind, "code": found.reason}
             records.add_fact(
                 session,
                 f"mail_{deed}_by_hand",
@@ -253,7 +252,8 @@ class ByHand:
                 mailbox=found.mailbox,
                 by=asked.by,
                 reason=asked.reason,
-                **data,
+                mail_kind=found.kind,
+                code=found.reason,
             )
 
         await self._journal.write(operation)
