@@ -293,3 +293,12 @@ class WithOwnAddresses(Protocol):
     def own_addresses(self) -> Sequence[str]:
         """Addresses of its applicative mailboxes."""
         ...
+
+
+@runtime_checkable
+class WithAdvice(Protocol):
+    """A connector whose settings may be good and still not do what was meant."""
+
+    def advice(self) -> Sequence[str]:
+        """What a person should look at, one sentence each; files are looked for, nothing else is opened."""
+        ...

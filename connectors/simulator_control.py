@@ -96,9 +96,9 @@ class ControlServer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((LOOPBACK, self.port))
-        except OSError:
+        except OSError as e:
             listening.close()
-            raise
+            raise OSError(e.errno, f"control, port {self.port}: {e.strerror}") from e
         listening.listen()
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from connectors.mailbox_port import WithAdvice
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
@@ -68,6 +69,12 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         warnings.append("no [connectors.dpi]: no ZAM will go back to the DPI")
     if "errors" not in connectors and "errors" not in table.get("connectors", {}):
         warnings.append("no [connectors.errors]: what fails is told to nobody by mail")
+    warnings.extend(
+        f"connectors.{name}: {line}"
+        for name, connector in connectors.items()
+        if isinstance(connector, WithAdvice)
+        for line in connector.advice()
+    )
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
 

@@ -183,7 +183,7 @@ async def _all(stage: Stage, narrator: Narrator) -> list[Line]:
 
 def table(lines: Sequence[Line]) -> str:
     """The table, in columns."""
-    head = ("scénario", "ACK", "au DPI B", "ZAM au DPI A", "erreurs dites", "résultat")
+    head = ("scénario", "ACK", "au DPI B", "ZAM au DPI A", "erreurs dites à B", "résultat")
     rows = [
         (
             x.title,

@@ -361,7 +361,9 @@ def load_settings(path: Path | None) -> tuple[Settings, Path]:
 def problems(error: ValidationError, table: str) -> str:
     """Every wrong key of a table in one line; values are not repeated (one may be a secret out of place)."""
     found = (
-        f"{'.'.join(str(part) for part in p['loc']) or table}: {p['msg']}"
+        ": ".join(
+            filter(None, (".".join(str(part) for part in p["loc"]), p["msg"].removeprefix("Value error, ")))
+        )
         for p in error.errors(include_input=False, include_url=False)
     )
     return f"{table}: " + "; ".join(found)

@@ -312,6 +312,19 @@ class MssConnector:
         """`connectors.mailbox_port.WithDpiRoutes`."""
         return next((b.dpi.key for b in self.settings.mailboxes if b.name == mailbox and b.dpi), "")
 
+    def advice(self) -> Sequence[str]:
+        """`connectors.mailbox_port.WithAdvice`: files that are read at each session only."""
+        found = []
+        if self.settings.secret_file is not None and not self.settings.secret_file.is_file():
+            found.append("secret_file is not there")
+        for number, box in enumerate(self.settings.mailboxes):
+            files = ("secret_file", "ca_bundle", "client_cert", "client_key", "client_key_password_file")
+            for name in files:
+                path: Path | None = getattr(box, name)
+                if path is not None and not path.is_file():
+                    found.append(f"mailboxes.{number} ({box.name}): {name} is not there: it will not be read")
+        return found
+
     async def watch(self, mailbox: str, keeper: Keeper) -> None:
         """As the port says."""
         await self._boxes[mailbox].watch(keeper)

@@ -264,10 +264,10 @@ class DeliveryRunner:
         again = "" if following.delay is None else f", again in {following.delay:.0f} s"
         log.log(
             logging.INFO if outcome.outcome is OutcomeClass.SUCCESS else logging.WARNING,
-            "delivery %d to %s of message %s: attempt %d %s %s, now %s%s",
+            "delivery %d to %s%s: attempt %d %s %s, now %s%s",
             claimed.id,
             claimed.destination,
-            claimed.control_id,
+            f" of message {claimed.control_id}" if claimed.control_id else "",
             claimed.attempt,
             outcome.outcome.value,
             outcome.code,

@@ -26,12 +26,16 @@ MAILBOXES = {
     "tls": "échec de la connexion chiffrée (TLS)",
     "bug": "erreur interne de la passerelle",
     "keep": "la passerelle ne peut pas enregistrer les courriels",
-    "certificate": "certificat refusé (le nôtre ou celui du serveur)",
+    "certificate": "certificat refusé : celui du serveur (ca_bundle, host) ou le nôtre (client_cert)",
     "starttls": "le serveur ne propose pas le chiffrement demandé (STARTTLS)",
-    "login": "identifiants refusés",
+    "login": "identifiants refusés (user, secret_file)",
     "mechanism": "le serveur ne propose pas l’authentification réglée",
     "folder": "le dossier à lire n’existe pas ou est interdit",
-    "files": "secret, certificat ou autorités illisibles sur la passerelle",
+    "files": "secret, certificat ou autorités illisibles sur la passerelle (le journal technique dit lequel)",
+}
+_WAITING = {
+    "route": " : aucune adresse réglée pour cette application (connectors.dpi.routes)",
+    "connect": " : DPI injoignable, nouvel essai automatique",
 }
 REASONS = {
     "TOO-LARGE": "trop volumineux pour être analysé",
@@ -97,7 +101,7 @@ def dpi_answer(state: str, answer: str, errors: list[str]) -> str:
     if state in ("refused", "expired"):
         codes = f" {', '.join(errors)}" if errors else ""
         return f"refusé par le DPI ({answer}{codes})" if state == "refused" else "le DPI n’a pas répondu"
-    return "en attente du DPI"
+    return f"en attente du DPI{_WAITING.get(answer, '')}"
 
 
 def mdn(state: str | None) -> str:

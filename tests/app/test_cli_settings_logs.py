@@ -158,6 +158,44 @@ def test_check_config_of_good_settings(tmp_path: Path, capsys: pytest.CaptureFix
     assert "settings are good" in capsys.readouterr().out
 
 
+MAILBOX = """
+[connectors.mss]
+host = "127.0.0.1"
+tls = "none"
+from_address = "bal@hopital.test"
+source_oid = "1.2.250.1.99.9"
+[[connectors.mss.mailboxes]]
+address = "bal@hopital.test"
+host = "127.0.0.1"
+tls = "none"
+user = "bal"
+secret_file = "bal.pass"
+dpi = { application = "SIL", facility = "H" }
+[connectors.dpi]
+routes = [{ application = "SIL", facility = "H", host = "127.0.0.1", port = 2576 }]
+"""
+
+
+def test_check_config_warns_of_what_is_allowed_and_hardly_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "mailboxes.0 (bal): secret_file is not there"
+    path = write(tmp_path, MAILBOX)
+    assert main(["check-config", "--config", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert words in said
+    (tmp_path / "bal.pass").write_text("x")
+    assert main(["check-config", "--config", str(path)]) == 0
+    assert words not in capsys.readouterr().err
+
+
+def test_a_fault_of_a_whole_table_names_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _, routes = MAILBOX.partition("[connectors.dpi]")
+    text = first + first[first.index("[[") :] + "[connectors.dpi]" + routes
+    assert main(["check-config", "--config", str(write(tmp_path, text))]) == 2
+    assert "segur-gateway: connectors.mss: two mailboxes have the same" in capsys.readouterr().err
+
+
 async def test_send_prints_the_ack_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import imaplib
+import time
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from connectors.mss.simulator import Fault
+from connectors.mss.simulator.store import Folder, Message
 from tests.mss.simulator_client import DOCTOR, PFI, ByHand, client_tls, imap, mail, open_imap, running, send
 
 
@@ -37,6 +40,24 @@ async def test_a_mail_is_read_byte_for_byte(tmp_path: Path, tls: str, certificat
     assert content.startswith(b"Return-Path: <" + PFI.encode() + b">\r\n")
     assert b"RFC822.SIZE %d" % len(content) in head
     assert b"UID 1" in head and b"FLAGS (\\Recent)" in head
+
+
+async def test_a_uid_is_never_seen_before_a_lower_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3501 §2.3.1.1: a client that asks for what is above the last one must not miss a mail written slowly."""
+    folder = Folder("INBOX", 1, tmp_path)
+    write, seen = folder._write, []
+
+    def slowly_at_first(message: Message) -> None:
+        time.sleep(0.2 if message.uid == 1 else 0)
+        write(message)
+
+    monkeypatch.setattr(folder, "_write", slowly_at_first)
+    folder.watchers.add(lambda: seen.append([m.uid for m in folder.messages]))
+    now = datetime.now(UTC)
+    await asyncio.gather(*(folder.append(b"", b"x", (), now) for _ in range(3)))
+    assert seen[-1] == [1, 2, 3] and all(uids == sorted(uids) and uids[0] == 1 for uids in seen)
 
 
 async def test_flags_move_copy_and_expunge(tmp_path: Path) -> None:

@@ -124,3 +124,10 @@ async def test_a_mailbox_that_is_away_becomes_a_warning_with_time(tmp_path: Path
 )
 def test_every_code_has_its_french_words(codes: Any, words: dict[str, str]) -> None:
     assert {c.value for c in codes} <= set(words)
+
+
+def test_a_document_that_waits_says_for_what() -> None:
+    """A route that nobody set needs a person; a DPI that is away does not."""
+    assert "connectors.dpi.routes" in mail_wording.dpi_answer("ready", "route", [])
+    assert "nouvel essai automatique" in mail_wording.dpi_answer("ready", "connect", [])
+    assert mail_wording.dpi_answer("ready", "", []) == "en attente du DPI"

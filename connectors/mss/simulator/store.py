@@ -57,6 +57,7 @@ class Folder:
     messages: list[Message] = field(default_factory=list)
     """By ascending UID."""
     watchers: set[Callable[[], None]] = field(default_factory=set)
+    _appending: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
 
     def changed(self, *messages: Message) -> None:
         """Keep the flags of `messages` on disk and tell the watchers."""
@@ -67,17 +68,15 @@ class Folder:
             watcher()
 
     async def append(self, head: bytes, body: bytes, flags: Iterable[str], date: datetime) -> Message:
-        """Keep one more message."""
-        uid, self.uidnext = self.uidnext, self.uidnext + 1
-        message = Message(uid, head, body, set(flags), date)
-        if self.path is not None:
-            self.save()
-            await asyncio.to_thread(self._write, message)
-        # one of another session may have been written faster
-        late = bool(self.messages) and self.messages[-1].uid > uid
-        self.messages.append(message)
-        if late:
-            self.messages.sort(key=lambda m: m.uid)
+        """Keep one more message. One at a time: a UID is never seen before a lower one (RFC 3501 §2.3.1.1), a client
+        that asks for what is above the last would miss it."""
+        async with self._appending:
+            uid, self.uidnext = self.uidnext, self.uidnext + 1
+            message = Message(uid, head, body, set(flags), date)
+            if self.path is not None:
+                self.save()
+                await asyncio.to_thread(self._write, message)
+            self.messages.append(message)
         self.changed()
         return message
 

@@ -162,7 +162,7 @@ class Mailroom:
         """Mailboxes that a person must look at, as `/readyz` warns of them: name → French sentence."""
         late = self._clock.now() - AWAY
         return {
-            f"mailbox_{mailbox}": f"La boîte aux lettres « {mailbox} » n’est pas relevée : voir la page « boîtes »."
+            f"mailbox_{mailbox}": f"La boîte aux lettres « {mailbox} » n’est pas relevée : voir la page /boites."
             for mailbox, state in self.states().items()
             if not state.connected and (state.configuration or state.since < late)
         }

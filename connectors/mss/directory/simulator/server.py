@@ -109,9 +109,9 @@ class DirectorySimulator:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((self.host, self.port))
-        except OSError:
+        except OSError as e:
             listening.close()
-            raise
+            raise OSError(e.errno, f"port {self.port}: {e.strerror}") from e
         listening.listen()
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(
