@@ -21,6 +21,7 @@ from typing import Literal
 
 from connectors.mailbox_port import Conclusion, Folder, Keeper, KeptMail, Ledger, Treated
 from connectors.mss import mail, narrative, preparing
+from connectors.mss.addresses import domain_of
 from connectors.mss.answer import AnswerPlan, any_plan
 from connectors.mss.box import Box
 from connectors.mss.directory.client import Directory
@@ -100,7 +101,12 @@ class MssConnector:
             sender_name=self.settings.from_name,
             product=self.settings.software.name,
             enrich=self._enrich,
+            may_write=self._may_write,
         )
+
+    def _may_write(self, address: str) -> bool:
+        domains = self._white_list.domains
+        return domains is None or domain_of(address) in domains
 
     def wants(self, transmission: Transmission) -> bool:
         """DESTMSSANTEPS or DESTMSSANTEPAT is Y."""

@@ -10,6 +10,7 @@ Source: spec/mssante.md §2.2, §2.6, §3; docs/decisions/0018 and 0019.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -57,6 +58,8 @@ from gateway.hl7.message import CHARSETS
 from gateway.hl7.tables import APPLICATION_ERRORS, label
 from gateway.rules import Findings, RuleBook
 
+log = logging.getLogger("connectors.mss")
+
 Enrich = Callable[[Parties], Awaitable[Parties]]
 """What a directory adds to the parties of a mail."""
 
@@ -97,6 +100,7 @@ class Receiving:
         product: str = "",
         limits: InboundLimits | None = None,
         enrich: Enrich | None = None,
+        may_write: Callable[[str], bool] = lambda address: True,
     ) -> None:
         self._boxes = boxes
         self._book = book
@@ -105,6 +109,7 @@ class Receiving:
         self._product = product
         self._limits = limits or InboundLimits()
         self._enrich = enrich
+        self._may_write = may_write
 
     # --- treating -------------------------------------------------------------------------------------------
 
@@ -214,6 +219,10 @@ class Receiving:
         raw = await mail.read()
         to = await asyncio.to_thread(self._mdn_address, raw)
         if to is None or same_mailbox_key(to) in {same_mailbox_key(b.address) for b in self._boxes.values()}:
+            return Conclusion(told)
+        if not self._may_write(to):
+            # an MDN gives the whole mail back, and the address is the sender's word
+            log.warning("mail %d: no MDN, it is asked for outside the white list", mail.id)
             return Conclusion(told)
         token = uuid.uuid4().hex
         plan = AnswerPlan(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.mailbox_port import Incoming, NotTreated, Receipts, SentDelivery
+from connectors.mss.addresses import domain_of
 from connectors.mss.answer import AnswerPlan, any_plan
 from connectors.mss.boxes import ApplicativeMailbox
 from connectors.mss.receipts import reading as receipts
@@ -122,6 +123,15 @@ async def test_nobody_is_answered_who_does_not_ask_or_must_not_be() -> None:
         assert (await way_back.conclude(Kept(raw), [DONE], (), NOW)).answers == ()
     asked = header % (SENDER.encode(), SENDER.encode()) + RAW
     assert (await receiving(mdn=False).conclude(Kept(asked), [DONE], (), NOW)).answers == ()
+
+
+async def test_an_mdn_never_leaves_the_space_of_trust() -> None:
+    """It encloses the whole mail: with a white list, only its domains are answered."""
+    raw = b"Return-Path: <%b>\r\nDisposition-Notification-To: %b\r\n" % (SENDER.encode(), SENDER.encode())
+    for listed, answers in (({"autre-hopital.mssante.fr"}, 1), ({"test-hopital.mssante.fr"}, 0)):
+        way_back = receiving()
+        way_back._may_write = lambda address, domains=listed: domain_of(address) in domains  # type: ignore[misc]
+        assert len((await way_back.conclude(Kept(raw + RAW), [DONE], (), NOW)).answers) == answers
 
 
 async def test_one_document_of_two_refused_is_an_error_that_says_so() -> None:
