@@ -51,6 +51,7 @@ from connectors.port import (
 )
 from connectors.smtp.pool import Envelope, SmtpPool, transparent
 from gateway.errors import ConfigurationFault, Finding, GatewayBug
+from gateway.hl7.tables import SMTP_ERRORS, table
 from gateway.hl7.transmission import Action, Transmission
 from gateway.rules import Findings, RuleBook
 
@@ -284,14 +285,18 @@ class MssConnector:
 
     def report(self, job_recipient: str, plan: bytes, outcome: Outcome) -> Report | None:
         """ZAM^Z02 for a finished mail; the heart knows who asked for it. None for a success when the report of the
-        recipient's server is waited for (`zam_on`), and for an MDN."""
+        recipient's server is waited for (`zam_on`), and for an MDN.
+
+        Who asks afterwards about a mail that asked for no report gets what is known: the operator took it and nothing
+        came back. The code of a refusal is one of SMTPERRORCODE: what has none there (cancelled by hand) is 554.
+        """
         made = any_plan(plan)
         if isinstance(made, AnswerPlan):
             return None
         success = outcome.outcome is OutcomeClass.SUCCESS
         # what was not sent (nothing to delete) will have no report
         sent = outcome.details.get("sent", True)
-        if success and sent and not self.settings.told_at_acceptance:
+        if success and sent and made.ask_reception and not self.settings.told_at_acceptance:
             told = outcome.details.get("dsn") is False and self.settings.without_dsn == "tell"
             if not told:
                 return None
@@ -300,7 +305,7 @@ class MssConnector:
             accepted=success,
             recipient=job_recipient,
             recipient_id=made.recipient_id,
-            code=outcome.code,
+            code=outcome.code if success or outcome.code in table(SMTP_ERRORS) else "554",
             label=outcome.label,
         )
 

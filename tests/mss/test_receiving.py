@@ -17,6 +17,7 @@ from connectors.mss.receipts.model import Mdn
 from connectors.mss.receiving import Receiving
 from connectors.port import Outcome, OutcomeClass
 from gateway.rules import load_rulebook
+from tests.mss import samples
 from tests.mss.inbound.samples import MAILBOX, TABLE, mail
 from tests.mss.receipts import mails
 
@@ -161,3 +162,20 @@ async def test_only_a_failure_is_a_bounce() -> None:
         status = {"failed": "5.1.1", "delayed": "4.4.1", "delivered": "2.0.0"}[action]
         found = await receiving().treat(Kept(mails.dsn(mails.recipient_block(action, status))), NoLedger())
         assert isinstance(found, Receipts) and found.bounced is bounced
+
+
+async def test_what_is_told_of_a_mail_whose_report_is_waited_for() -> None:
+    """Decision 31: Y comes with the report; who asks afterwards about a mail that asked for none gets what is known;
+    a code of ours that SMTPERRORCODE lacks is 554."""
+    box = {"name": "bal", "address": samples.SETTINGS["from_address"], "host": "127.0.0.1", "tls": "none"}
+    box |= {"user": "x", "secret_file": "x"}
+    connector = samples.connector({"mailboxes": [box]})
+    done = Outcome(OutcomeClass.SUCCESS, "250", "ok", {"dsn": True})
+    for asked, told in ((True, False), (False, True)):
+        message = samples.transmission(flags=samples.flags(ack_reception=asked))
+        (delivery,) = samples.accepted(await connector.prepare(samples.preparation(message))).deliveries[:1]
+        report = connector.report(delivery.recipient, delivery.plan, done)
+        assert (report is not None) is told and (report is None or report.accepted)
+        cancelled = Outcome(OutcomeClass.PERMANENT, "ANNULATION", "annulé")
+        refusal = connector.report(delivery.recipient, delivery.plan, cancelled)
+        assert refusal is not None and (refusal.accepted, refusal.code) == (False, "554")

@@ -21,8 +21,6 @@ from functools import partial
 from sqlmodel import Session
 
 from connectors.mailbox_port import (
-    Conclusion,
-    Folder,
     Incoming,
     NotTreated,
     Receipts,
@@ -34,16 +32,14 @@ from gateway.errors import Finding, JournalUnavailable, rejected
 from gateway.exchange import incidents
 from gateway.exchange.delivery import DeliveryState
 from gateway.exchange.identifiers import Clock
-from gateway.exchange.inbox import documents, receipts
+from gateway.exchange.inbox import documents, ending, receipts
 from gateway.exchange.inbox.keeping import JournalKeeper, MailboxState
 from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.overload import Backlog
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
-from gateway.hl7.transmission import Action
-from gateway.journal import mails, payloads, queue, records, reports
+from gateway.journal import mails, payloads, reports
 from gateway.journal.mails import Mail
-from gateway.journal.queue import NewDelivery
 from gateway.journal.store import Journal
 from gateway.rules import RuleBook
 from gateway.settings import Settings
@@ -233,9 +229,7 @@ class Mailroom:
         now = self._clock.now()
         sentence = "Erreur interne de la passerelle : ce courriel n'a pas pu être traité."
         return await self._journal.write(
-            lambda s: self._failed(
-                s, mail, "quarantine", "INTERNAL", "906", "Erreur interne", (sentence,), (), now
-            )
+            lambda s: ending.failed(s, mail, "quarantine", "INTERNAL", "Erreur interne", sentence, now)
         )
 
     async def _treat(self, mail: Mail) -> set[str]:
@@ -244,9 +238,7 @@ class Mailroom:
             self._count("too-large", "")
             sentence = "Courriel trop volumineux pour être lu par la passerelle : il est resté dans la boîte."
             return await self._journal.write(
-                lambda s: self._failed(
-                    s, mail, "too-large", "", "906", "Courriel trop volumineux", (sentence,), (), now
-                )
+                lambda s: ending.failed(s, mail, "too-large", "", "Courriel trop volumineux", sentence, now)
             )
         if await self._journal.read(lambda s: mails.treated_before(s, mail)):
             self._count("duplicate", "")
@@ -301,8 +293,8 @@ class Mailroom:
         log.info("mail %d: %s %s", mail.id, found.kind, found.reason)
         if found.failed:
             return await self._journal.write(
-                lambda s: self._failed(
-                    s, mail, found.kind, found.reason, "906", found.sentence, (found.sentence,), (), now
+                lambda s: ending.failed(
+                    s, mail, found.kind, found.reason, found.sentence, found.sentence, now
                 )
             )
         await self._journal.write(lambda s: mails.treated(s, mail.id, found.kind, found.reason, (), now))
@@ -362,92 +354,16 @@ class Mailroom:
         conclusion = await connector.conclude(
             self._kept(mail), outcomes, findings, datetime.fromtimestamp(now, UTC)
         )
-        wake = await self._journal.write(lambda s: self._concluded(s, mail, kind, conclusion, findings, now))
+        lifetime = self._settings.engine.retry.lifetime
+        wake = await self._journal.write(
+            lambda s: ending.concluded(s, mail, kind, conclusion, findings, lifetime, now)
+        )
         reached("concluded", mail.connector)
         code = conclusion.error.code if conclusion.error else ""
         self._count(kind, code)
         level = logging.WARNING if code else logging.INFO
         log.log(level, "mail %d ended: %s", mail.id, f"error {code}" if code else kind)
         return wake
-
-    def _concluded(
-        self,
-        session: Session,
-        mail: Mail,
-        kind: str,
-        conclusion: Conclusion,
-        findings: tuple[Finding, ...],
-        now: float,
-    ) -> set[str]:
-        """One commit: the mail's end, its answers, what a person must hear of."""
-        error = conclusion.error
-        kept = findings or mails.findings_of(session, mail.id)
-        if not mails.treated(session, mail.id, kind, error.code if error else "", kept, now):
-            return set()
-        wake: set[str] = set()
-        for answer in conclusion.answers:
-            queue.enqueue(
-                session,
-                NewDelivery(
-                    message_id=None,
-                    mail_id=mail.id,
-                    payload_id=mail.payload_id,
-                    destination=mail.connector,
-                    recipient=answer.recipient,
-                    action=Action.SUBMIT,
-                    documents=(),
-                    plan=answer.plan,
-                    now=now,
-                    lifetime=self._settings.engine.retry.lifetime,
-                    keys=answer.keys,
-                ),
-            )
-            wake.add(mail.connector)
-        records.add_fact(
-            session,
-            "mail_integrated" if error is None else "mail_not_integrated",
-            now,
-            mailbox=mail.mailbox,
-            mail=mail.id,
-            code=error.code if error else "",
-        )
-        if error is not None:
-            wake |= self._incident(session, mail, error.code, error.label, error.reasons, now)
-        return wake
-
-    def _failed(
-        self,
-        session: Session,
-        mail: Mail,
-        kind: str,
-        reason: str,
-        code: str,
-        label: str,
-        reasons: tuple[str, ...],
-        findings: tuple[Finding, ...],
-        now: float,
-    ) -> set[str]:
-        """One commit: a mail that may hold a document and goes to a person."""
-        if not mails.treated(session, mail.id, kind, reason, findings, now):
-            return set()
-        return self._incident(session, mail, code, label, reasons, now)
-
-    def _incident(
-        self, session: Session, mail: Mail, code: str, label: str, reasons: tuple[str, ...], now: float
-    ) -> set[str]:
-        incidents.note(
-            session,
-            flow="inbound",
-            family=f"{mail.mailbox} {code}",
-            code=code,
-            route=mail.mailbox,
-            now=now,
-            mail_id=mail.id,
-            mailbox=mail.mailbox,
-            label=label,
-            reasons=reasons,
-        )
-        return {INCIDENTS}
 
     # --- receipts that do not come --------------------------------------------------------------------------
 
@@ -499,7 +415,7 @@ class Mailroom:
         keeper = self._keepers.get(mail.mailbox)
         if ours and keeper is not None and not keeper.now.connected:
             return False  # each try would wait for it
-        if ours and connector and not await connector.file(mail.mailbox, mail.place, _folder(mail)):
+        if ours and connector and not await connector.file(mail.mailbox, mail.place, ending.folder_of(mail)):
             return False
         now = self._clock.now()  # a mailbox that is not ours any more has nothing to be told
         await self._journal.write(partial(mails.filed, mail_id=mail.id, now=now))
@@ -510,14 +426,3 @@ class Mailroom:
 
     def _count(self, kind: str, reason: str) -> None:
         self._telemetry.mails_treated.labels(kind, reason).inc()
-
-
-def _folder(mail: mails.ToFile) -> Folder:
-    """Where a treated mail belongs."""
-    if mail.kind in ("automatic", "quarantine") or (
-        mail.kind in ("dsn", "mdn", "error-mail") and mail.reason
-    ):
-        return Folder.OTHER
-    if mail.kind == "too-large" or (mail.kind == "inbound" and mail.reason):
-        return Folder.ERROR
-    return Folder.PROCESSED
