@@ -18,6 +18,6 @@ def delay_after(attempt: int, policy: RetrySettings, draw: float) -> float:
 
 
 def farthest(policy: RetrySettings) -> float:
-    """The longest wait that `delay_after` gives, in seconds, and a little more: the time of a claim may be read before that
-    of the end of an attempt which is committed first."""
+    """The longest wait that `delay_after` gives, in seconds, and a little more: the time of a claim may be read before
+    that of the end of an attempt which is committed first."""
     return max(policy.first, policy.longest) * (1 + policy.jitter) + 60.0
