@@ -158,19 +158,24 @@ def _delivery(
         "finished_at": instant(row.finished_at),
         "documents": uids,
         "receipts": receipts,
-        "history": [
-            {
-                "number": a.number,
-                "kind": a.kind,
-                "started_at": instant(a.started_at),
-                "ended_at": instant(a.ended_at),
-                "outcome": a.outcome,
-                "code": a.code,
-                "label": words(a.label),
-            }
-            for a in attempts
-        ],
+        "history": _history(attempts),
     }
+
+
+def _history(attempts: Iterable[Any]) -> list[dict[str, Any]]:
+    """The tries of a delivery."""
+    return [
+        {
+            "number": a.number,
+            "kind": a.kind,
+            "started_at": instant(a.started_at),
+            "ended_at": instant(a.ended_at),
+            "outcome": a.outcome,
+            "code": a.code,
+            "label": words(a.label),
+        }
+        for a in attempts
+    ]
 
 
 def waiting(row: Any) -> dict[str, Any]:
@@ -201,18 +206,7 @@ def waiting_in_full(
     return waiting(row) | {
         "documents": [*uids],
         "waits_for": [*ahead],
-        "history": [
-            {
-                "number": a.number,
-                "kind": a.kind,
-                "started_at": instant(a.started_at),
-                "ended_at": instant(a.ended_at),
-                "outcome": a.outcome,
-                "code": a.code,
-                "label": words(a.label),
-            }
-            for a in attempts
-        ],
+        "history": _history(attempts),
     }
 
 

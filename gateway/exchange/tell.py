@@ -94,19 +94,9 @@ def enqueue_zam(
             error=error,
             error_table=settings.zam.dmp_error_table,
         )
-    elif report.event == "Z02":
-        content = zam.build_z02(
-            envelope,
-            control_id=own_id,
-            answered=acknowledged,
-            now=now,
-            occurred=now,
-            address=report.recipient,
-            recipient_id=report.recipient_id,
-            error=error,
-        )
-    elif report.event == "Z03":
-        content = zam.build_z03(
+    elif report.event in ("Z02", "Z03"):
+        build = zam.build_z02 if report.event == "Z02" else zam.build_z03
+        content = build(
             envelope,
             control_id=own_id,
             answered=acknowledged,
