@@ -35,7 +35,7 @@ from connectors.mss.addresses import domain_of, same_mailbox_key
 from connectors.mss.answer import AnswerPlan, answer_to_json, any_plan
 from connectors.mss.boxes import ApplicativeMailbox
 from connectors.mss.inbound import mdm, reading, reports
-from connectors.mss.inbound.answers import IntegrationError, error_of_findings, error_of_outcome
+from connectors.mss.inbound.answers import OTHER, IntegrationError, error_of_findings, error_of_outcome
 from connectors.mss.inbound.envelope import InboundMail, read_inbound
 from connectors.mss.inbound.limits import InboundLimits
 from connectors.mss.inbound.mdm import Parties
@@ -75,14 +75,8 @@ _OF_OURS_PERHAPS = _DOCUMENT_PERHAPS | {
 """Reasons behind which a mail of ours may stand that did not arrive: then somebody is told by mail too."""
 _TOKEN = re.compile(rb"(?i)<([0-9a-f]{32})@")
 _TOKENS = 50
-_EVENTS = {
-    Fact.RECEIVED: "Z02",
-    Fact.NOT_RECEIVED: "Z02",
-    Fact.DELAYED: "Z02",
-    Fact.READ: "Z03",
-    Fact.NOT_INTEGRATED: "Z03",
-    Fact.NO_NEWS: "Z03",
-}
+_RECEPTION = frozenset({Fact.RECEIVED, Fact.NOT_RECEIVED, Fact.DELAYED})
+"""Facts of Z02; the others are of Z03."""
 _ASKED = re.compile(rb"(?im)^Disposition-Notification-To[ \t]*:")
 _FAILED = frozenset({Fact.NOT_RECEIVED, Fact.NOT_INTEGRATED})
 
@@ -156,7 +150,7 @@ class Receiving:
         silent = one.fact is Fact.RECEIVED and self._told_at_acceptance
         return ReceiptFact(
             delivery=one.sent.delivery,
-            event="Z02" if _EVENTS[one.fact] == "Z02" else "Z03",
+            event="Z02" if one.fact in _RECEPTION else "Z03",
             fact=one.fact.value,
             failed=one.fact in _FAILED,
             code=one.code,
@@ -290,7 +284,7 @@ def _error(outcomes: Sequence[Outcome], findings: Sequence[Finding]) -> Integrat
     failed = [error_of_outcome(o) for o in outcomes if o.outcome is not OutcomeClass.SUCCESS]
     if failed:
         # a precise code says more than "other"
-        first = next((e for e in failed if e.code != "906"), failed[0])
+        first = next((e for e in failed if e.code != OTHER), failed[0])
         reasons = dict.fromkeys(reason for e in failed for reason in e.reasons)
         if len(failed) < len(outcomes):
             reasons[f"{len(outcomes) - len(failed)} document(s) sur {len(outcomes)} intégré(s)."] = None
@@ -298,7 +292,7 @@ def _error(outcomes: Sequence[Outcome], findings: Sequence[Finding]) -> Integrat
     if outcomes:
         return None
     return IntegrationError(
-        "906", label(APPLICATION_ERRORS, "906"), ("Aucun document lisible dans le courriel.",)
+        OTHER, label(APPLICATION_ERRORS, OTHER), ("Aucun document lisible dans le courriel.",)
     )
 
 

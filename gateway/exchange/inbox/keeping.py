@@ -52,7 +52,7 @@ class JournalKeeper:
         self._clock = clock
         self._kept = kept
         self.now = MailboxState(since=clock.now())
-        telemetry.mailbox_connected.labels(mailbox_label(mailbox)).set(0)
+        telemetry.mailbox_connected.labels(mailbox).set(0)
 
     async def known(self, places: Sequence[str]) -> Collection[str]:
         """As the port says."""
@@ -83,7 +83,7 @@ class JournalKeeper:
                     held()
         if kept is None:
             return
-        self._telemetry.mails_kept.labels(mailbox_label(self._mailbox)).inc()
+        self._telemetry.mails_kept.labels(self._mailbox).inc()
         log.info("mail %d kept: %d bytes", kept, fetched.size)
         reached("kept", self._connector)
         self._kept()
@@ -96,12 +96,7 @@ class JournalKeeper:
         # another reason does not begin the time anew
         since = before.since if before.connected == connected else self._clock.now()
         self.now = MailboxState(connected, reason, configuration, since)
-        self._telemetry.mailbox_connected.labels(mailbox_label(self._mailbox)).set(int(connected))
+        self._telemetry.mailbox_connected.labels(self._mailbox).set(int(connected))
         level = logging.INFO if connected else logging.CRITICAL if configuration else logging.WARNING
         words = "connected" if connected else f"not connected ({reason})"
-        log.log(level, "mailbox %s: %s", mailbox_label(self._mailbox), words)
-
-
-def mailbox_label(mailbox: str) -> str:
-    """An applicative mailbox as logs and metrics name it: it is the establishment's own address, no patient's."""
-    return mailbox
+        log.log(level, "mailbox %s: %s", self._mailbox, words)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -163,14 +163,14 @@ class Mailroom:
             if not state.connected and (state.configuration or state.since < late)
         }
 
-    def _spawn(self, name: str, run: Callable[[], object]) -> None:
+    def _spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(self._for_ever(name, run), name=name))
 
-    async def _for_ever(self, name: str, run: Callable[[], object]) -> None:
+    async def _for_ever(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """A loop of ours that ends is our own bug: said, and begun again."""
         while True:
             try:
-                await run()  # type: ignore[misc] # a coroutine function
+                await run()
                 log.critical("%s ended by itself", name)
             except JournalUnavailable:
                 log.warning("%s: the journal is unavailable", name)
