@@ -8,7 +8,7 @@ SECONDS ?= 300
 SEEDS   ?= 20
 ENGINE  ?= sqlite
 
-.PHONY: help run test check bench chaos fuzz demo demo-dmp demo-circle lock fixtures clean python
+.PHONY: help run test lint check bench chaos fuzz demo demo-dmp demo-circle lock fixtures clean python
 .DEFAULT_GOAL := help
 
 help:
@@ -16,7 +16,8 @@ help:
 	@echo "make demo-dmp  what becomes of documents in the DMP, the hard cases too, as a table (ONCE=1: then stop)"
 	@echo "make demo-circle  from one hospital's DPI to another's and back, message by message (ONCE=1: then stop)"
 	@echo "make test    all tests"
-	@echo "make check   ruff, mypy strict, import-linter, the fast tests"
+	@echo "make lint    ruff, mypy strict, import-linter"
+	@echo "make check   make lint, and the fast tests"
 	@echo "make chaos   SEEDS=20 runs with kills, cuts, full disks… against real processes: does the promise hold (ENGINE=sqlite)"
 	@echo "make fuzz    ever new hostile messages, streams and documents for SECONDS=300 (pip install -e .[fuzz] adds atheris)"
 	@echo "make bench   throughput and latency over loopback (ARGS=... to choose)"
@@ -54,11 +55,13 @@ demo-circle: $(VENV)/runtime.done
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-check: $(VENV)/dev.done
+lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 fuzz: $(VENV)/dev.done

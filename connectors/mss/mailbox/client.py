@@ -89,7 +89,7 @@ class MailboxClient:
                 self._session = None
             self._tell(State.CONFIGURATION if reason.configuration else State.DISCONNECTED, reason, detail)
             pause = self._memory.next_pause()
-            if reason.configuration:
+            if reason.configuration and not reason.local:
                 # an account must not be locked by our tries; a little apart from the other mailboxes
                 pause = self.settings.retry_configuration * random.uniform(0.9, 1.1)  # noqa: S311
             await asyncio.sleep(pause)

@@ -105,8 +105,14 @@ class Reason(StrEnum):
 
     @property
     def configuration(self) -> bool:
-        """True when trying again soon is useless."""
+        """True when a person must act."""
         return self in _CONFIGURATION
+
+    @property
+    def local(self) -> bool:
+        """True when the server was not even asked: trying again soon locks no account, and a file that was being
+        renewed is whole a moment later."""
+        return self is Reason.FILES
 
 
 _CONFIGURATION: Final = frozenset(

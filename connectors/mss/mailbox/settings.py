@@ -80,7 +80,8 @@ class ImapSettings(BaseModel):
     """Seconds before the first new try after a fault; each fault in a row doubles it."""
     retry_longest: float = Field(default=120.0, gt=0)
     retry_configuration: float = Field(default=300.0, gt=0)
-    """Seconds before a new try when a person must act: an account must not be locked by our tries."""
+    """Seconds before a new try when a person must act: an account must not be locked by our tries. A secret or
+    certificate that cannot be read (the server is not asked then) is tried as after any other fault."""
 
     @field_validator("ca_bundle", "client_cert", "client_key", "client_key_password_file", "secret_file")
     @classmethod

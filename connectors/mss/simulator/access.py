@@ -47,8 +47,11 @@ class Access:
         return made
 
     def secret_file(self) -> str:
-        """The password, in a file."""
+        """The password, in a file that is written once: a client may be reading it when the next one asks."""
         secret = self._directory / "secret"
-        secret.touch(mode=0o600)
-        secret.write_text(PASSWORD, encoding="utf-8")
+        if not secret.exists():
+            made = secret.with_name("secret.new")
+            made.touch(mode=0o600)
+            made.write_text(PASSWORD, encoding="utf-8")
+            made.replace(secret)
         return str(secret.absolute())

@@ -262,7 +262,9 @@ async def test_a_refused_login_is_a_configuration_fault(
         async with watching(settings(operator, secret_file=secret), kept):
             await until(lambda: "configuration:login" in kept.told)
             await asyncio.sleep(0.6)
-            secret.write_text(Path(operator.imap_settings()["secret_file"]).read_text())
+            renewed = tmp_path / "renewed"
+            renewed.write_text(Path(operator.imap_settings()["secret_file"]).read_text())
+            renewed.replace(secret)  # whole at once: a file being written would be another fault
             await until(lambda: kept.mails)
     assert kept.told == ["configuration:login", "connected"]
     lines = [r.getMessage() for r in caplog.records if r.name == "gateway.mailbox"]
@@ -510,3 +512,16 @@ async def test_stopping_is_prompt(tmp_path: Path, phase: str) -> None:
                 await until(lambda: kept.told)
                 await asyncio.sleep(0.1)
         assert not kept.mails
+
+
+async def test_a_secret_that_is_just_being_written_is_read_a_moment_later(tmp_path: Path) -> None:
+    """Truncated and not yet filled: the server is not asked, so nothing is gained by waiting five minutes."""
+    async with running(tmp_path) as operator:
+        secret = tmp_path / "renewed"
+        secret.write_text("")
+        kept = Kept()
+        made = settings(operator, secret_file=secret, retry_configuration=600)
+        async with watching(made, kept):
+            await until(lambda: kept.told == ["configuration:files"])
+            secret.write_text(Path(operator.imap_settings()["secret_file"]).read_text())
+            await connected(kept)
