@@ -279,6 +279,29 @@ class RetentionSettings(Table):
         return self
 
 
+class IndicatorSettings(Table):
+    """The monthly DSR indicators (docs/indicators.md)."""
+
+    enabled: bool = True
+    """Write facts of what goes through, read ADT, compute figures."""
+    facilities: dict[str, str] = Field(default_factory=dict)
+    """FINESS géographique of a sender whose messages do not name it: MSH-4 → FINESS. What is in no mapping counts under
+    `UNKNOWN`, with an alert."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Name of an establishment on the pages: FINESS → name."""
+    time_zones: dict[str, str] = Field(default_factory=dict)
+    """Time zone of an establishment, over the catalogue's: FINESS (or its beginning) → zone."""
+    catalogue: Path | None = None
+    """A catalogue instead of the shipped `indicators/catalogue.yaml`."""
+    processing_ids: tuple[Literal["P", "T", "D"], ...] | None = None
+    """MSH-11 of the messages that count. None: P alone in `production`, all that are served in `interop`."""
+    secret_file: Path | None = None
+    """Secret behind the opaque keys of patients (at least 32 bytes; the same for all nodes, for ever). None: one is made
+    and kept in the journal."""
+    refresh: float = Field(3600.0, gt=0)
+    """Seconds between two computations of the months that are not published yet."""
+
+
 class LogSettings(Table):
     """Logs on standard error. Never any patient data, at any level."""
 
@@ -315,6 +338,7 @@ class Settings(BaseSettings):
     errors: ErrorSettings = ErrorSettings()
     alarms: AlarmSettings = AlarmSettings()
     retention: RetentionSettings = RetentionSettings()
+    indicators: IndicatorSettings = IndicatorSettings()
     log: LogSettings = LogSettings()
     connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """One table per connector; a connector without a table is not started."""

@@ -29,8 +29,8 @@ from gateway.web import by_hand, incidents, mail_wording, mailboxes, tolerances,
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
 CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
 )
 
 
