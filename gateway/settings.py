@@ -296,8 +296,8 @@ class IndicatorSettings(Table):
     processing_ids: tuple[Literal["P", "T", "D"], ...] | None = None
     """MSH-11 of the messages that count. None: P alone in `production`, all that are served in `interop`."""
     secret_file: Path | None = None
-    """Secret behind the opaque keys of patients (at least 32 bytes; the same for all nodes, for ever). None: one is made
-    and kept in the journal."""
+    """Secret behind the opaque keys of patients (at least 32 bytes; the same for all nodes, for ever). None: one is
+    made and kept in the journal."""
     refresh: float = Field(3600.0, gt=0)
     """Seconds between two computations of the months that are not published yet."""
 

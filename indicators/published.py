@@ -1,8 +1,8 @@
 """A month as it is kept and shown: rows, what to look at, what changed since the last time.
 
 Purpose: the one shape that the store writes, the API gives and the pages show. Pure.
-Guarantee: what is published is never changed: facts that come later make revision n+1. Revision 0 is provisional: a month
-that is not over yet (or not past its cut-off), computed again and again until it is published as revision 1.
+Guarantee: what is published is never changed: facts that come later make revision n+1. Revision 0 is provisional: a
+month that is not over yet (or not past its cut-off), computed again and again until it is published as revision 1.
 Source: spec/indicators.md §6.6, R14.
 """
 
