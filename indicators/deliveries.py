@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -51,12 +52,17 @@ class Submission(msgspec.Struct, eq=False):
     patient: str
     qualified: bool
     historical: bool
-    date: float | None
-    """Date of the document."""
+    dated: Any
+    """Date of the document as told: few are ever asked for it."""
     at: float
     """When the word that describes it was said."""
     attempts: list[Attempt]
     _index: dict[tuple[str, Channel], Attempt] | None = None
+
+    @property
+    def date(self) -> float | None:
+        """Date of the document, in seconds since 1970."""
+        return instant_of(self.dated)
 
     def attempt(self, channel: Channel, recipient: str) -> Attempt | None:
         """The attempt to that recipient, if any fact told of it."""
@@ -102,16 +108,13 @@ class Attempt(msgspec.Struct, eq=False):
         return self.outcome == "failure" and self.success is not None
 
 
-class Document:
+class Document(msgspec.Struct, eq=False):
     """All versions of a set."""
 
-    __slots__ = ("deletions", "set_id", "submissions")
-
-    def __init__(self, set_id: str) -> None:
-        self.set_id = set_id
-        self.submissions: tuple[Submission, ...] = ()
-        self.deletions: tuple[tuple[Channel, str, float], ...] = ()
-        """(channel, recipient, instant)."""
+    set_id: str
+    submissions: tuple[Submission, ...] = ()
+    deletions: tuple[tuple[Channel, str, float], ...] = ()
+    """(channel, recipient, instant)."""
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -202,7 +205,7 @@ class DeliveryFold:
 
     def _described(
         self, told: Delivery
-    ) -> tuple[int, str, str, Ref | None, str, bool, bool, float | None]:
+    ) -> tuple[int, str, str, Ref | None, str, bool, bool, Any]:
         """What a word says of its submission, in the order of the fields from `version` on."""
         brought, one = told.document, self._texts.setdefault
         type_code, finess, patient = brought.type_code, told.finess, told.patient or ""
@@ -219,26 +222,45 @@ class DeliveryFold:
             one(patient, patient),
             bool(told.ins_qualified),
             bool(told.historical),
-            instant_of(brought.date),
+            brought.date,
         )
 
     def _earlier(self, s: Submission, told: Delivery, at: float) -> None:
         """An earlier word takes the place of the later one; of two of the same instant, the one that says more (then
         the smaller one).
         """
-        said = self._described(told)
-        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date
-        if said == known:
+        if _same(s, told):
             s.at = at
             return
+        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated
+        said = self._described(told)
         before = _description(s)
-        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = said
+        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = said
         if at == s.at and before <= _description(s):
-            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = known
+            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = known
         s.at = at
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self.documents.values())
+
+
+def _same(s: Submission, told: Delivery) -> bool:
+    """True when a word says of the submission what is known of it, as nearly all do."""
+    brought, stay, ref = told.document, told.stay, s.ref
+    return (
+        s.dated == brought.date
+        and s.type_code == brought.type_code
+        and s.patient == (told.patient or "")
+        and s.finess == told.finess
+        and s.version == (brought.version or 0)
+        and s.qualified is bool(told.ins_qualified)
+        and s.historical is bool(told.historical)
+        and (
+            stay is None
+            if ref is None
+            else stay is not None and ref[1] == stay.value and ref[0] == (stay.authority or told.finess)
+        )
+    )
 
 
 def _description(s: Submission) -> tuple[object, ...]:

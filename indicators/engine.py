@@ -185,16 +185,15 @@ def rounded(numerator: int, denominator: int) -> float:
 
 def _quality(view: View) -> Quality:
     unknown: dict[str, int] = {}
-    for document in view.documents:
-        for s in document.submissions:
-            if view.row(s.type_code) == OTHER:
-                told = sum(view.period.has(a.first) for a in s.attempts)
-                unknown[s.type_code] = unknown.get(s.type_code, 0) + told
+    for a in view.days.begun(view.period):
+        code = a.submission.type_code
+        if view.row(code) == OTHER:
+            unknown[code] = unknown.get(code, 0) + 1
     return Quality(
         finess=view.finess,
         adt_feed=view.adt_feed,
         unknown_establishment=view.finess == UNKNOWN_FINESS,
-        unknown_types={code: count for code, count in sorted(unknown.items()) if count},
+        unknown_types=dict(sorted(unknown.items())),
         submissions_without_stay=view.ground.lost.get(view.finess, 0),
         late_successes=sum(
             view.standing(a, view.cutoff) is Why.TOO_LATE for s in view.hospital for a in view.sent(s)
