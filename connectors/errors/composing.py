@@ -1,7 +1,7 @@
 """The bytes of an error mail: headers, text, files. Pure.
 
-Purpose: the « courriel standard », or the same as a notification (`mdn`), for what `connectors.mss.inbound.reports` does
-not write: errors of messages, groups, mails too large to be enclosed with their attachments.
+Purpose: the « courriel standard », or the same as a notification (`mdn`), for what `connectors.mss.inbound.reports`
+does not write: errors of messages, groups, mails too large to be enclosed with their attachments.
 Guarantee: same arguments, same bytes; CRLF, lines within 998 octets; at most `limit` bytes when the text alone fits:
 files are taken in order while they fit, the others are named in the text. `Auto-Submitted: auto-generated`, never
 answered.
