@@ -203,9 +203,7 @@ class DeliveryFold:
         found = self._channels[address] = channel_of(lower), self._texts.setdefault(lower, lower)
         return found
 
-    def _described(
-        self, told: Delivery
-    ) -> tuple[int, str, str, Ref | None, str, bool, bool, Any]:
+    def _described(self, told: Delivery) -> tuple[int, str, str, Ref | None, str, bool, bool, Any]:
         """What a word says of its submission, in the order of the fields from `version` on."""
         brought, one = told.document, self._texts.setdefault
         type_code, finess, patient = brought.type_code, told.finess, told.patient or ""

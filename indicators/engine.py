@@ -115,10 +115,13 @@ def compute(
     catalogue: Catalogue | None = None,
     cutoff: datetime | None = None,
     revision: int = 1,
+    ground: Ground | None = None,
 ) -> Result:
-    """All rows of the month `AAAA-MM`: of one establishment, or of all that facts speak of."""
+    """All rows of the month `AAAA-MM`: of one establishment, or of all that facts speak of. `ground`: the world
+    arranged already (`ground_of`), for several months of one world.
+    """
     catalogue = catalogue or default()
-    ground = ground_of(world, month, catalogue, cutoff)
+    ground = ground or ground_of(world, month, catalogue, cutoff)
     result = Result(month, catalogue.version, [])
     for one in [finess] if finess is not None else ground.finesses:
         view = View(ground, one, month, None if cutoff is None else cutoff.timestamp())
@@ -135,12 +138,17 @@ def compute(
 def ground_of(world: World, month: str, catalogue: Catalogue, cutoff: datetime | None) -> Ground:
     """The world arranged for the month."""
     until = None
-    if catalogue.options.consent_known == "cutoff":
+    if not same_ground(catalogue):
         where = catalogue.time_zones["default"]
         until = cutoff.timestamp() if cutoff else periods.cutoff(month, where, catalogue.options.cutoff_days)
     else:
         periods.month(month, catalogue.time_zones["default"])
     return Ground(world, catalogue, until)
+
+
+def same_ground(catalogue: Catalogue) -> bool:
+    """True when the world is arranged alike for all months."""
+    return catalogue.options.consent_known != "cutoff"
 
 
 def row_of(view: View, cell: Cell, tally: Tally, world: World, revision: int) -> Row:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from indicators import told
 from indicators.facts import UNKNOWN_FINESS
 from indicators.patients import Ref
+from indicators.told import Ref as ToldRef
 
 NEVER = float("-inf")
 FAMILIES = {
@@ -129,7 +129,7 @@ class Stay:
         return begin is not None and begin < end and (self.closed is None or self.closed >= start)
 
 
-def ref_of(ref: told.Ref | None, finess: str) -> Ref | None:
+def ref_of(ref: ToldRef | None, finess: str) -> Ref | None:
     """A stay number with its authority, the establishment where there is none."""
     return None if ref is None else (ref.authority or finess, ref.value)
 

@@ -11,6 +11,7 @@ Fails: `GatewayBug` for a text that is not a stored fact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ Outcome = Literal["success", "failure"]
 """A literal is always the same object: a million facts share a few texts."""
 
 
-class Part(msgspec.Struct, gc=False, frozen=True):
+class Part(msgspec.Struct, gc=False):
     """What all of these are: no cycle can begin at one, so collections need not know them."""
 
 
@@ -210,12 +211,13 @@ Any_ = (
     | UserCensus
     | ConsultationVisit
 )
-_decode = msgspec.json.Decoder(Any_).decode
+_decode: Callable[[str | bytes], Any_] = msgspec.json.Decoder(Any_).decode
 
 
 def of(fact: Fact) -> Any_:
     """Of a checked fact."""
-    return msgspec.convert(fact, Any_)
+    told: Any_ = msgspec.convert(fact, Any_)
+    return told
 
 
 def read(body: str | bytes) -> Any_:

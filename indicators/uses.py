@@ -143,9 +143,7 @@ class UseFold:
     def add_reception(self, fact: MssReception, at: float) -> None:
         """A document received by MSSanté."""
         unique_id, _ = _document(fact.document)
-        told = Reception(
-            at, self._one(fact.finess), fact.message_id, unique_id, fact.fact_id
-        )
+        told = Reception(at, self._one(fact.finess), fact.message_id, unique_id, fact.fact_id)
         self.receptions[told.fact_id] = min(self.receptions.get(told.fact_id, told), told)
 
     def add_census(self, fact: UserCensus, at: float) -> None:

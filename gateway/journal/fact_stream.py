@@ -33,6 +33,17 @@ _AFTER = (
     " WHERE id > ? AND id <= ? AND (? IS NULL OR known_at <= ?) ORDER BY id LIMIT ?"
 )
 
+_OF_POSTGRES = """
+SELECT id, at, body FROM (
+  SELECT id, at, known_at, body FROM indicator_fact WHERE id > %(last)s AND id <= %(newest)s
+  UNION ALL
+  SELECT found.* FROM unnest(%(first)s::int[], %(end)s::int[]) AS hole (first, last)
+   CROSS JOIN LATERAL (SELECT id, at, known_at, body FROM indicator_fact
+                        WHERE id BETWEEN hole.first AND hole.last AND id <= %(newest)s) AS found
+) AS facts
+ WHERE %(as_of)s::float8 IS NULL OR known_at <= %(as_of)s
+ ORDER BY id"""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -120,7 +131,9 @@ def _rows_of(
     )
 
 
-def _of_sqlite(source: Source, after: Seen, newest: int, as_of: float | None) -> Iterator[tuple[int, float, str]]:
+def _of_sqlite(
+    source: Source, after: Seen, newest: int, as_of: float | None
+) -> Iterator[tuple[int, float, str]]:
     # one writer: numbers come in the order of commits, no hole is ever filled
     path = source.path
     if path is None or not path.is_file():
@@ -160,10 +173,7 @@ def _of_postgres(
             with connection.cursor("facts", binary=True) as cursor:
                 cursor.itersize = BATCH
                 cursor.execute(
-                    "SELECT id, at, body FROM indicator_fact WHERE id <= %(newest)s"
-                    " AND (id > %(last)s OR id IN (SELECT generate_series(f, t)"
-                    " FROM unnest(%(first)s::int[], %(end)s::int[]) AS holes (f, t)))"
-                    " AND (%(as_of)s::float8 IS NULL OR known_at <= %(as_of)s) ORDER BY id",
+                    _OF_POSTGRES,
                     {
                         "newest": newest,
                         "last": after.last,

@@ -24,7 +24,16 @@ from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
-from gateway.web import by_hand, incidents, mail_wording, mailboxes, tolerances, validation, wording
+from gateway.web import (
+    by_hand,
+    incidents,
+    indicators,
+    mail_wording,
+    mailboxes,
+    tolerances,
+    validation,
+    wording,
+)
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -34,7 +43,7 @@ CSP = (
 )
 
 
-class GatewayView(validation.ValidationView, by_hand.ByHandView, Protocol):
+class GatewayView(validation.ValidationView, by_hand.ByHandView, indicators.IndicatorView, Protocol):
     """What the web may ask of a running gateway."""
 
     journal: Journal
@@ -91,12 +100,18 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(incidents.create_router(gateway, pages))
     app.include_router(mailboxes.create_router(gateway, pages))
     app.include_router(by_hand.create_router(gateway))
+    app.include_router(indicators.create_router(gateway))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
     async def _refused(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, Refused | Denied)
         return by_hand.refused(fault)
+
+    @app.exception_handler(indicators.Wrong)
+    async def _wrong(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, indicators.Wrong)
+        return indicators.refused(fault)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
