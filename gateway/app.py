@@ -139,7 +139,7 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
-        away = self.alarms.now | self.mailroom.trouble()
+        away = {**self.alarms.now, **self._trouble()}
         try:
             return away | await self.reporter.trouble()
         except JournalUnavailable:

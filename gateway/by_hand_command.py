@@ -90,6 +90,8 @@ def _where(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says; the exit status."""
     access = _access(args)
+    if args.command == "indicators":
+        return _indicators(args, access)
     if args.command == "retention":
         found = _call(access, "api/v1/retention")
         return _print(args, found, _swept(found))
@@ -182,6 +184,32 @@ def _sentence(error: urllib.error.HTTPError) -> str:
 def _print(args: argparse.Namespace, found: dict[str, Any], text: str) -> int:
     print(json.dumps(found, ensure_ascii=False, indent=1) if args.format == "json" else text)
     return 0
+
+
+def _indicators(args: argparse.Namespace, access: LocalAccess) -> int:
+    if args.action == "publish":
+        query = urllib.parse.urlencode({"month": args.month})
+        found = _call(access, f"api/v1/indicators/publish?{query}", {})
+        return _print(args, found, _published(found))
+    named = {"month": args.month, "finess": args.finess}
+    if args.revision is not None:
+        named["revision"] = args.revision
+    found = _call(access, f"api/v1/indicators/differences?{urllib.parse.urlencode(named)}")
+    lines = [f"Révision {found['revision']} de {found['month']}, établissement {found['finess']} :"]
+    lines += [f"  - {change['sentence']}" for change in found["changes"]] or ["  rien avant elle"]
+    return _print(args, found, "\n".join(lines))
+
+
+def _published(found: dict[str, Any]) -> str:
+    if not found["computations"]:
+        return str(found["reason_text"] or "Le calcul n'est pas fini.")
+    lines = [
+        f"{c['finess']} : provisoire, arrêté au {c['cutoff']}"
+        if c["provisional"]
+        else f"{c['finess']} : révision {c['revision']}, {c['changes']} lignes changées"
+        for c in found["computations"]
+    ]
+    return "\n".join([*lines, *(["Le calcul n'est pas fini."] if found["stale"] else [])])
 
 
 def _swept(found: dict[str, Any]) -> str:

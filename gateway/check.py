@@ -25,6 +25,7 @@ from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
 from gateway.rules import load_rulebook
 from gateway.settings import JournalSettings, ListenerTls, Settings, load_settings
+from indicators.catalogue import chosen
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
 """Variables with our prefix that are no settings (tests)."""
@@ -58,6 +59,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     if settings.listener.tls is not None:
         _tls(settings.listener.tls, base, wrong)
     _journal(settings.journal.at(base), base, wrong)
+    _indicators(settings, base, wrong)
     warnings = [
         f"environment: {name} is not a setting"
         for name in sorted(os.environ)
@@ -77,6 +79,17 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     )
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
+
+
+def _indicators(settings: Settings, base: Path, wrong: list[str]) -> None:
+    """The catalogue can be read, its time zones and those of the settings are known."""
+    own = settings.indicators
+    if not own.enabled:
+        return
+    try:
+        chosen(None if own.catalogue is None else base / own.catalogue, own.time_zones)
+    except ConfigurationFault as e:
+        wrong.extend(_lines(e))
 
 
 def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:

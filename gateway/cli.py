@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from gateway.validation import command
 
                 return command.run(args)
+            case "indicators" if args.action in ("publish", "differences"):
+                return by_hand_command.run(args)
             case "indicators":
                 from indicators import command as indicators
 
@@ -122,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     from indicators.arguments import add_arguments as indicators_arguments
 
     indicators_arguments(
-        commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
+        commands.add_parser(
+            "indicators", help="monthly DSR indicators: compute, wave1, explain, publish, differences"
+        )
     )
     by_hand_command.add_parsers(commands)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)

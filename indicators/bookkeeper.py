@@ -65,7 +65,7 @@ class Bookkeeper:
         self.since: dict[str, float] = {}
         """FINESS → instant of the first thing that facts tell, as the last computation saw it."""
         self.cost = 0.0
-        """Seconds that the last computation took."""
+        """Seconds of processor that the last computation took."""
         self.ended = float("-inf")
         """When it ended, or failed (monotonic)."""
         self.kept = 0
@@ -108,12 +108,11 @@ class Bookkeeper:
             self._computing -= 1
 
     async def _compute(self, months: Sequence[str]) -> None:
-        began = time.monotonic()
         try:
             request = self.request()
             request.months = list(months)
             answer, content = await self.machine.ask(request)
-            self.since = answer.since
+            self.since, self.cost = answer.since, answer.cpu
             now = self._clock.now()
             seen = Seen.of(answer.seen)
             for part, packed in zip(answer.parts, content, strict=True):
@@ -128,7 +127,6 @@ class Bookkeeper:
             raise
         finally:
             self.ended = time.monotonic()
-            self.cost = self.ended - began
 
     async def _keep(self, answer: Answer, part: Part, packed: bytes, seen: Seen, now: float) -> None:
         computed = Computed(

@@ -159,10 +159,28 @@ def to_json(result: Result) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of `to_json`."""
+    """JSON Schema of `to_json`, and of what the gateway gives (`month_dict`: more members)."""
     rows = TypeAdapter(list[Row]).json_schema()
     quality = TypeAdapter(list[Quality]).json_schema()
     definitions: dict[str, dict[str, Any]] = {**rows["$defs"], **quality["$defs"]}
+    nullable = {"type": ["string", "null"]}
+    definitions["Computation"] = {
+        "description": "How the figures of one establishment stand. Revision 0 is provisional.",
+        "type": "object",
+        "properties": {
+            "finess": {"type": "string"},
+            "revision": {"type": "integer", "minimum": 0},
+            "provisional": {"type": "boolean"},
+            "computed_at": {"type": "string", "format": "date-time"},
+            "as_of": nullable,
+            "cutoff": {"type": "string", "format": "date-time"},
+            "rule_version": {"type": "string"},
+            "catalogue_version": {"type": "string"},
+            "facts": {"type": "integer", "description": "Facts that were read"},
+            "changes": {"type": "integer", "description": "Rows that are not as in the revision before"},
+        },
+    }
+    definitions["Computation"]["required"] = list(definitions["Computation"]["properties"])
     for definition in definitions.values():
         definition["additionalProperties"] = False
     return {
@@ -174,6 +192,16 @@ def schema() -> dict[str, Any]:
             "catalogue_version": {"type": "string"},
             "rows": {"type": "array", "items": {"$ref": "#/$defs/Row"}},
             "quality": {"type": "array", "items": {"$ref": "#/$defs/Quality"}},
+            "stale": {
+                "type": "boolean",
+                "description": "Facts came since, and newer figures could not be had in time (gateway)",
+            },
+            "reason": {
+                "enum": [FUTURE, NO_FACTS, None],
+                "description": "Why there is no row at all (gateway)",
+            },
+            "reason_text": nullable,
+            "computations": {"type": "array", "items": {"$ref": "#/$defs/Computation"}},
         },
         "required": ["month", "catalogue_version", "rows", "quality"],
         "additionalProperties": False,

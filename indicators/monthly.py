@@ -32,7 +32,7 @@ from indicators.touched import Reach, reach
 
 log = logging.getLogger("gateway.indicators")
 
-FIRST = 5.0
+FIRST = 30.0
 """Seconds after the start."""
 NEWEST = 13
 """Published months that are looked at after any new fact; older ones only when a fact reaches them."""

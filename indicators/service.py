@@ -43,7 +43,7 @@ T = TypeVar("T")
 log = logging.getLogger("gateway.indicators")
 
 QUICK = 2.0
-"""Seconds: a computation that took less is repeated whenever facts came."""
+"""Seconds of processor: a computation that took less is repeated whenever facts came."""
 REST = 10.0
 """Times as long as it took, that another one rests."""
 AFTER_FAILURE = 60.0
