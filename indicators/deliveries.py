@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
 
 import msgspec
 
@@ -52,17 +51,12 @@ class Submission(msgspec.Struct, eq=False):
     patient: str
     qualified: bool
     historical: bool
-    dated: Any
-    """Date of the document as told: few are ever asked for it."""
+    date: float | None
+    """Date of the document."""
     at: float
     """When the word that describes it was said."""
     attempts: list[Attempt]
     _index: dict[tuple[str, Channel], Attempt] | None = None
-
-    @property
-    def date(self) -> float | None:
-        """Date of the document, in seconds since 1970."""
-        return instant_of(self.dated)
 
     def attempt(self, channel: Channel, recipient: str) -> Attempt | None:
         """The attempt to that recipient, if any fact told of it."""
@@ -203,7 +197,7 @@ class DeliveryFold:
         found = self._channels[address] = channel_of(lower), self._texts.setdefault(lower, lower)
         return found
 
-    def _described(self, told: Delivery) -> tuple[int, str, str, Ref | None, str, bool, bool, Any]:
+    def _described(self, told: Delivery) -> tuple[int, str, str, Ref | None, str, bool, bool, float | None]:
         """What a word says of its submission, in the order of the fields from `version` on."""
         brought, one = told.document, self._texts.setdefault
         type_code, finess, patient = brought.type_code, told.finess, told.patient or ""
@@ -220,7 +214,7 @@ class DeliveryFold:
             one(patient, patient),
             bool(told.ins_qualified),
             bool(told.historical),
-            brought.date,
+            instant_of(brought.date),
         )
 
     def _earlier(self, s: Submission, told: Delivery, at: float) -> None:
@@ -230,12 +224,12 @@ class DeliveryFold:
         if _same(s, told):
             s.at = at
             return
-        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated
+        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date
         said = self._described(told)
         before = _description(s)
-        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = said
+        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = said
         if at == s.at and before <= _description(s):
-            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = known
+            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = known
         s.at = at
 
     def __iter__(self) -> Iterator[Document]:
@@ -246,8 +240,7 @@ def _same(s: Submission, told: Delivery) -> bool:
     """True when a word says of the submission what is known of it, as nearly all do."""
     brought, stay, ref = told.document, told.stay, s.ref
     return (
-        s.dated == brought.date
-        and s.type_code == brought.type_code
+        s.type_code == brought.type_code
         and s.patient == (told.patient or "")
         and s.finess == told.finess
         and s.version == (brought.version or 0)
@@ -258,6 +251,7 @@ def _same(s: Submission, told: Delivery) -> bool:
             if ref is None
             else stay is not None and ref[1] == stay.value and ref[0] == (stay.authority or told.finess)
         )
+        and s.date == instant_of(brought.date)
     )
 
 

@@ -40,7 +40,7 @@ class Ground:
         self.by_patient: Mapping[str, list[Stay]] = by_patient(self.stays.all)
         self.stays_of: dict[str, list[Stay]] = _grouped((s.finess, s) for s in self.stays.all)
         self.documents_of: dict[str, list[Document]] = {}
-        self._named = self._arranged()
+        named = self._arranged()
         self.uses_of: dict[str, list[Use]] = _grouped((u.finess, u) for u in world.uses.uses.values())
         self.receptions_of: dict[str, list[Reception]] = _grouped(
             (r.finess, r) for r in world.uses.receptions.values()
@@ -49,7 +49,7 @@ class Ground:
         self._found: dict[tuple[Ref, str], list[Stay]] = {}
         self.lost = dict.fromkeys(self.finesses, 0)
         """FINESS → submissions that name a stay which is not known."""
-        self.sent = self._sent()
+        self.sent = self._sent(named)
         self.used = self._used()
 
     @property
@@ -99,10 +99,10 @@ class Ground:
                     named.setdefault((submission.ref, submission.finess), []).append(submission)
         return named
 
-    def _sent(self) -> dict[int, list[Submission]]:
+    def _sent(self, named: dict[tuple[Ref, str], list[Submission]]) -> dict[int, list[Submission]]:
         """Submissions by stay (its `id()`). A stay is looked for once for each number that documents name."""
         sent: dict[int, list[Submission]] = {}
-        for (ref, finess), submissions in self._named.items():
+        for (ref, finess), submissions in named.items():
             found = self.stays.named(ref, finess)
             if len(found) == 1:
                 sent.setdefault(id(found[0]), []).extend(submissions)

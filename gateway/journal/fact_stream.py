@@ -22,7 +22,7 @@ from typing import Any
 
 from gateway.errors import EnvironmentFault
 
-BATCH = 5_000
+BATCH = 2_000
 MAX_HOLES = 2_000
 """The newest ones are kept: older numbers were given back by transactions that failed, and never come."""
 Hole = tuple[int, int]

@@ -51,7 +51,7 @@ def catalogue_of(options: dict[str, Any], folder: Path) -> str | None:
     data = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     for name, value in options.items():
         data["options"][name]["value"] = value
-    path = folder / "catalogue.yaml"
+    path = folder / f"catalogue-{len(list(folder.iterdir()))}.yaml"
     path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
     return str(path)
 
