@@ -10,7 +10,7 @@ Source: PAM-FR 2.11.2; spec/indicators.md §1.4, §2.2, §2.3, §8. Our own choi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from indicators.facts import UNKNOWN_FINESS
@@ -30,6 +30,7 @@ from indicators.movements import (
 )
 from indicators.patients import Patients, Ref
 from indicators.told import Consent, ConsultationVisit, Identity, StayEvent
+from indicators.told import Ref as ToldRef
 
 _DAY = 86_400.0
 VisitTold = tuple[float, str, Ref | None, str, str, str, str]
@@ -56,7 +57,7 @@ class StayFold:
     def add_stay(self, fact: StayEvent, at: float) -> None:
         """One message about a stay."""
         finess = self._one(fact.finess)
-        visit, account = ref_of(fact.stay, finess), ref_of(fact.account, finess)
+        visit, account = self._ref(fact.stay, finess), self._ref(fact.account, finess)
         key: Key
         if visit is not None:
             key = ("V", *visit)
@@ -101,10 +102,10 @@ class StayFold:
             (
                 at,
                 fact.patient or "",
-                ref_of(fact.stay, fact.finess),
+                self._ref(fact.stay, fact.finess),
                 fact.feeding or "",
                 fact.consulting or "",
-                fact.finess,
+                self._one(fact.finess),
             )
         )
 
@@ -131,6 +132,10 @@ class StayFold:
                 fact.fact_id,
             )
         )
+
+    def _ref(self, ref: ToldRef | None, finess: str) -> Ref | None:
+        """As `ref_of`, with one text for each authority."""
+        return None if ref is None else (self._one(ref.authority or finess), ref.value)
 
     def _one(self, text: str) -> str:
         """The same object for the same text: a hundred thousand messages name few establishments."""
@@ -232,29 +237,29 @@ class Stays:
 
     def __init__(self, stays: list[Stay]) -> None:
         self.all = stays
-        self._numbers: dict[Ref, list[Stay]] = {}
-        self._accounts: dict[Ref, list[Stay]] = {}
-        self._values: dict[Ref, list[Stay]] = {}
+        self._numbers: dict[Ref, tuple[Stay, ...]] = {}
+        self._accounts: dict[Ref, tuple[Stay, ...]] = {}
+        self._values: dict[Ref, tuple[Stay, ...]] = {}
         """(FINESS, number): for a sender that names another authority than the ADT, or none."""
         for stay in stays:
             self._index(stay)
 
     def _index(self, stay: Stay) -> None:
         if stay.key[0] == "V":
-            self._numbers.setdefault((stay.key[1], stay.key[2]), []).append(stay)
-            self._values.setdefault((stay.finess, stay.key[2]), []).append(stay)
+            _note(self._numbers, (stay.key[1], stay.key[2]), stay)
+            _note(self._values, (stay.finess, stay.key[2]), stay)
         for account in stay.accounts:
-            self._accounts.setdefault(account, []).append(stay)
+            _note(self._accounts, account, stay)
             if stay.finess != account[0]:
-                self._accounts.setdefault((stay.finess, account[1]), []).append(stay)
+                _note(self._accounts, (stay.finess, account[1]), stay)
 
-    def named(self, ref: Ref, finess: str) -> list[Stay]:
+    def named(self, ref: Ref, finess: str) -> Sequence[Stay]:
         """The stays that a number may mean: the visit of that number, else the stays of that account."""
         local = (finess, ref[1])
         for found in (self._numbers.get(ref), self._values.get(local)):
             if found is not None and len(found) == 1:
                 return found
-        return self._accounts.get(ref) or self._accounts.get(local) or []
+        return self._accounts.get(ref) or self._accounts.get(local) or ()
 
     def resolve(self, ref: Ref, finess: str, day: tuple[float, float] | None = None) -> Stay | None:
         """The stay that a number means. Of several of one account: the only one that was open on that day (its first
@@ -294,6 +299,11 @@ class Stays:
         for visit in made.values():
             self.all.append(visit)
             self._index(visit)
+
+
+def _note(index: dict[Ref, tuple[Stay, ...]], ref: Ref, stay: Stay) -> None:
+    """One more of that number. (Nearly always the only one: a tuple is half a list.)"""
+    index[ref] = (*index.get(ref, ()), stay)
 
 
 def _consents(

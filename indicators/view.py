@@ -9,7 +9,7 @@ Source: spec/indicators.md R1–R3, R12–R15, §1.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import TypeVar
@@ -46,7 +46,7 @@ class Ground:
             (r.finess, r) for r in world.uses.receptions.values()
         )
         self._days: dict[str, Days] = {}
-        self._found: dict[tuple[Ref, str], list[Stay]] = {}
+        self._found: dict[tuple[Ref, str], Sequence[Stay]] = {}
         self.lost = dict.fromkeys(self.finesses, 0)
         """FINESS → submissions that name a stay which is not known."""
         self.sent = self._sent(named)
