@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import uvicorn
+from sqlmodel import Session
 
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
@@ -37,6 +38,7 @@ from gateway.exchange.incidents import ERRORS, INCIDENTS
 from gateway.exchange.intake import Intake
 from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
+from gateway.exchange.publisher import Publisher, open_publisher
 from gateway.exchange.reception import remove_pending
 from gateway.exchange.reporter import ErrorReporter
 from gateway.exchange.retention import Retention
@@ -77,6 +79,7 @@ class Gateway:
         self.telemetry = Telemetry()
         self.connectors: dict[str, Connector] = {}
         self.journal: Journal
+        self.publisher: Publisher
         self.listener: Listener
         self.runner: DeliveryRunner
         self.nodes: Nodes
@@ -131,7 +134,7 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
-        away = self.alarms.now | self.mailroom.trouble()
+        away = self.alarms.now | self.mailroom.trouble() | self.publisher.trouble()
         try:
             return away | await self.reporter.trouble()
         except JournalUnavailable:
@@ -198,6 +201,7 @@ class Gateway:
             self.base_dir / settings.journal.path, settings.journal.at(self.base_dir)
         )
         stops.push_async_callback(self.journal.close)
+        self.publisher = await open_publisher(self.journal, settings, self.base_dir, self.telemetry)
         clock = Clock()
         self.nodes = nodes_of(self.journal, settings.journal, clock)
         left = await self.nodes.join()
@@ -233,6 +237,7 @@ class Gateway:
             self._wake,
             clock,
             budget=self.overloads.budget,
+            publisher=self.publisher,
         )
         self.intake = Intake(
             self.journal,
@@ -245,6 +250,7 @@ class Gateway:
             pressure,
             self.layers.checker,
             self.overloads,
+            self.publisher,
         )
         answered = await self.intake.answer_unanswered(left.messages)
         if answered:
@@ -258,6 +264,7 @@ class Gateway:
             self._wake,
             clock,
             self.overloads.backlog,
+            self.publisher,
         )
         errors = self.connectors.get(ERRORS)
         if isinstance(errors, WithIncidents):
@@ -303,6 +310,7 @@ class Gateway:
             self._wake,
             self.runner.circuits,
             clock,
+            self.publisher,
         )
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
@@ -360,9 +368,13 @@ class Gateway:
 
     async def _audit(self, destination: str, entry: Mapping[str, Any]) -> None:
         now = Clock().now()
-        await self.journal.write(
-            lambda s: records.add_fact(s, "api_call", now, destination=destination, **entry)
-        )
+        rows = self.publisher.consulted(entry, now) if destination == "dmp" else ()
+
+        def operation(session: Session) -> None:
+            records.add_fact(session, "api_call", now, destination=destination, **entry)
+            self.publisher.write(session, rows)
+
+        await self.journal.write(operation)
 
     def _wake(self, destinations: Iterable[str]) -> None:
         """There is work for these: deliveries of a destination, received mails (`MAILROOM`), `INCIDENTS`."""
