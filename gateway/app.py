@@ -46,6 +46,7 @@ from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.watch import Watch
+from gateway.fact_intake import FactIntake
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.nodes import Left
@@ -89,6 +90,7 @@ class Gateway:
         self.reporter: ErrorReporter
         self.overloads: Overloads
         self.by_hand: ByHand
+        self.facts: FactIntake
         self.alarms: Watch
         self.retention: Retention
         self.access: Access
@@ -312,6 +314,7 @@ class Gateway:
             clock,
             self.publisher,
         )
+        self.facts = FactIntake(self.journal, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
             self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)

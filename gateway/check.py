@@ -20,6 +20,7 @@ from connectors.mailbox_port import WithAdvice
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
+from gateway.exchange.publisher import secret_of_file, zones_of
 from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
@@ -58,6 +59,7 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     if settings.listener.tls is not None:
         _tls(settings.listener.tls, base, wrong)
     _journal(settings.journal.at(base), base, wrong)
+    _indicators(settings, base, wrong)
     warnings = [
         f"environment: {name} is not a setting"
         for name in sorted(os.environ)
@@ -94,6 +96,17 @@ def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         wrong.append(f"journal.path: {existing} cannot be written")
+
+
+def _indicators(settings: Settings, base: Path, wrong: list[str]) -> None:
+    """Catalogue, time zones and the secret's file."""
+    if not settings.indicators.enabled:
+        return
+    try:
+        zones_of(settings, base)
+        secret_of_file(settings, base)
+    except ConfigurationFault as e:
+        wrong.extend(_lines(e))
 
 
 def _readable(table: dict[str, Any]) -> Settings:

@@ -216,8 +216,8 @@ class WebSettings(Table):
     port: int = Field(8080, ge=0, le=65535)
     tokens: Path | None = None
     """File of the callers that may act on deliveries and received mails over the API: `[[token]]` tables with `name`,
-    `sha256` (of a random token of at least 32 characters, in hexadecimal), `scopes` (among `deliveries` and `mails`).
-    None: only the command line of this machine may."""
+    `sha256` (of a random token of at least 32 characters, in hexadecimal), `scopes` (among `deliveries`, `mails`,
+    `events` and `facts`). None: only the command line of this machine may."""
 
 
 class ZamSettings(Table):

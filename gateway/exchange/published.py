@@ -1,10 +1,10 @@
 """What the exchanges say to the indicators: outcomes of the journal → facts, as plain values.
 
-Purpose: what is kept of a document when it is accepted (`about`), and the facts of its deliveries, of received mails, of
-ADT messages and of DMP consultations. Pure: the clock, the settings and the secret come in as values (`Names`).
+Purpose: what is kept of a document when it is accepted (`about`), and the facts of its deliveries, of received mails
+and of DMP consultations. Pure: the clock, the settings and the secret come in as values (`Names`).
 
-Guarantee: the same outcome gives the same fact with the same id, at whatever node and however often it is told. Patients
-are opaque keys; an address of Mon espace santé, which holds an INS, keeps its domain alone.
+Guarantee: the same outcome gives the same fact with the same id, at whatever node and however often it is told.
+Patients are opaque keys; of an address of Mon espace santé, which holds an INS, only the domain is kept as it is.
 Fails: never for what was accepted; a fact that would not be one raises `FactError` (`publisher` counts it).
 Source: docs/indicators.md; spec/indicators.md R1, R10, §8; docs/decisions/0026, 0034.
 """

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
@@ -285,38 +286,51 @@ async def open_publisher(
     wanted = settings.indicators
     if not wanted.enabled:
         return Publisher(None, telemetry)
-    shipped = catalogue.load(base_dir / wanted.catalogue) if wanted.catalogue else catalogue.default()
-    zones = {**shipped.time_zones, **wanted.time_zones}
-    for name in zones.values():
-        periods.zone(name)
     ids = wanted.processing_ids
     if ids is None and settings.conformance == "production":
         ids = ("P",)
     names = Names(
-        secret=await _secret(journal, base_dir / wanted.secret_file if wanted.secret_file else None),
+        secret=await _secret(journal, await asyncio.to_thread(secret_of_file, settings, base_dir)),
         facilities=wanted.facilities,
-        zone_of=lambda finess: periods.zone(periods.zone_of(finess, zones)),
+        zone_of=zones_of(settings, base_dir),
         processing_ids=None if ids is None else frozenset(ids),
         historical_days=wanted.historical_days,
     )
     return Publisher(names, telemetry)
 
 
-async def _secret(journal: Journal, path: Path | None) -> bytes:
+def zones_of(settings: Settings, base_dir: Path) -> Callable[[str], ZoneInfo]:
+    """FINESS → time zone. Raises `ConfigurationFault` for a catalogue or a zone that is none."""
+    wanted = settings.indicators
+    shipped = catalogue.load(base_dir / wanted.catalogue) if wanted.catalogue else catalogue.default()
+    zones = {**shipped.time_zones, **wanted.time_zones}
+    for name in zones.values():
+        periods.zone(name)
+    return lambda finess: periods.zone(periods.zone_of(finess, zones))
+
+
+def secret_of_file(settings: Settings, base_dir: Path) -> bytes | None:
+    """The secret of `secret_file`, None without one. Raises `ConfigurationFault`."""
+    path = settings.indicators.secret_file
+    if path is None:
+        return None
+    try:
+        found = (base_dir / path).read_bytes()
+    except OSError as e:
+        raise ConfigurationFault(f"indicators.secret_file: {path.name}: {e.strerror}") from e
+    if len(found) < SECRET_BYTES:
+        raise ConfigurationFault(f"indicators.secret_file: at least {SECRET_BYTES} bytes")
+    return found
+
+
+async def _secret(journal: Journal, in_file: bytes | None) -> bytes:
     """The secret behind patients' keys: of a file, else made once and kept in the journal."""
-    mine = secrets.token_bytes(SECRET_BYTES)
-    if path is not None:
-        try:
-            mine = await asyncio.to_thread(path.read_bytes)
-        except OSError as e:
-            raise ConfigurationFault(f"indicators.secret_file: {path.name}: {e.strerror}") from e
-        if len(mine) < SECRET_BYTES:
-            raise ConfigurationFault(f"indicators.secret_file: at least {SECRET_BYTES} bytes")
+    mine = in_file or secrets.token_bytes(SECRET_BYTES)
     fingerprint = hashlib.sha256(mine).hexdigest()
     kept, known = await journal.write(
-        lambda s: facts.keep_secret(s, b"" if path is not None else mine, fingerprint)
+        lambda s: facts.keep_secret(s, b"" if in_file is not None else mine, fingerprint)
     )
-    if path is None:
+    if in_file is None:
         if not kept:
             raise ConfigurationFault(
                 "indicators.secret_file: the facts of this journal were written with a secret in a file; name it"

@@ -20,11 +20,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
 from gateway.access import Denied
+from gateway.census import CensusFaults
+from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.telemetry import Telemetry
+from gateway.fact_intake import FactFaults
 from gateway.journal.store import Journal
-from gateway.web import by_hand, incidents, mail_wording, mailboxes, tolerances, validation, wording
+from gateway.web import by_hand, facts, incidents, mail_wording, mailboxes, tolerances, validation, wording
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -34,7 +37,7 @@ CSP = (
 )
 
 
-class GatewayView(validation.ValidationView, by_hand.ByHandView, Protocol):
+class GatewayView(validation.ValidationView, by_hand.ByHandView, facts.FactsView, Protocol):
     """What the web may ask of a running gateway."""
 
     journal: Journal
@@ -91,12 +94,23 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(incidents.create_router(gateway, pages))
     app.include_router(mailboxes.create_router(gateway, pages))
     app.include_router(by_hand.create_router(gateway))
+    app.include_router(facts.create_router(gateway))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
     async def _refused(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, Refused | Denied)
         return by_hand.refused(fault)
+
+    @app.exception_handler(FactFaults)
+    @app.exception_handler(CensusFaults)
+    async def _faulty(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, FactFaults | CensusFaults)
+        return facts.faulty(fault)
+
+    @app.exception_handler(JournalUnavailable)
+    async def _away(request: Request, fault: Exception) -> JSONResponse:
+        return by_hand.failed(503, "JOURNAL", "Le journal est indisponible : à envoyer de nouveau.")
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:

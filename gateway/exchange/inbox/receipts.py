@@ -29,8 +29,6 @@ from gateway.settings import Settings
 
 DELAYED = "delayed"
 """`Receipt.fact` of a report that nothing is decided yet."""
-ARRIVED = "received"
-LOST = "not-received"
 SILENT = "silence"
 """Word of the fact that says that no news came after a delay."""
 SILENCE = "Aucun accusé de remise n'est revenu : la remise est à vérifier avec le destinataire."
@@ -157,10 +155,11 @@ def _publish(
 ) -> None:
     """To the indicators: what did not arrive takes its success back; what arrived after all is one again. What the
     reader does with it (Z03) changes nothing of the sending (docs/decisions/0034)."""
-    if fact.event != "Z02" or not (fact.failed or fact.fact == ARRIVED):
+    if fact.event != "Z02" or (fact.fact == DELAYED and not fact.failed):
         return
     if not fact.failed:
-        stands = delivery.state == DeliveryState.SUCCEEDED and not any(r.fact == LOST for r in before)
+        lost = any(r.event == "Z02" and r.report is not None and not r.report.accepted for r in before)
+        stands = delivery.state == DeliveryState.SUCCEEDED and not lost
         if stands and not publisher.told(session, delivery.id, SILENT):
             return
     publisher.came_back(
