@@ -1,7 +1,7 @@
 """`segur-gateway facts import | users | export | count`: facts of the indicators in and out of a journal.
 
-Purpose: facts of the past, the users of the DPI, and what the journal holds. Where a gateway runs with these settings it
-does the writing, over its own interface (`--url`: another one); else the journal is opened here.
+Purpose: facts of the past, the users of the DPI, and what the journal holds. Where a gateway runs with these settings
+it does the writing, over its own interface (`--url`: another one); else the journal is opened here.
 Guarantee: a file with a fault, or that contradicts what is known, changes nothing (`gateway.fact_intake`).
 Fails: exit status 1 with all faults; 2 when the settings, the journal or the command are wrong.
 """

@@ -84,8 +84,9 @@ def establishment_of(transmission: Transmission, names: Names) -> str:
     # a FINESS juridique (FINEJ) names the hospital, not its site
     if organisation is not None and organisation.id_type != "FINEJ":
         number = organisation.number.upper()
-        if _FINESS.fullmatch(number):
-            return number
+        found = _FINESS.fullmatch(number) or _STRUCTURE.fullmatch(number)
+        if found:
+            return found[found.re.groups]
     return names.facility(transmission.sending_facility)
 
 
@@ -265,6 +266,8 @@ def consultation(entry: Mapping[str, Any], fact_id: str, names: Names, now: floa
     transaction, outcome = str(entry.get("transaction", "")), entry.get("outcome")
     if not _TRANSACTION.fullmatch(transaction) or outcome in ("asked", "refused"):
         return None
+    if transaction.startswith("TD3.1"):
+        transaction = "TD3.1"  # a and b are two ways to ask the same
     structure = _STRUCTURE.fullmatch(str(entry.get("structure", "")))
     user = str(entry.get("user", ""))
     rpps = _RPPS.fullmatch(user)
