@@ -41,8 +41,6 @@ SLICE = 50
 """Lines that are read without letting others in."""
 MAX_LINE = 100_000
 """Bytes of a line."""
-MAX_EVENTS = 1000
-"""Events of one request."""
 
 
 class FactFaults(BadInput):

@@ -24,10 +24,11 @@ from gateway.access import Access, Denied
 from gateway.census import CensusFaults, read_csv
 from gateway.errors import BadInput
 from gateway.exchange.publisher import Publisher
-from gateway.fact_intake import MAX_EVENTS, FactFaults, FactIntake
+from gateway.fact_intake import FactFaults, FactIntake
 from gateway.tokens import Client
 from gateway.web.guard import Right
 from indicators import periods
+from indicators.events import MAX_EVENTS
 from indicators.facts import Finess
 from indicators.files import SHOWN
 
