@@ -83,10 +83,11 @@ def establishment_of(transmission: Transmission, names: Names) -> str:
     organisation = transmission.sender.organisation if transmission.sender is not None else None
     # a FINESS juridique (FINEJ) names the hospital, not its site
     if organisation is not None and organisation.id_type != "FINEJ":
-        number = organisation.number.upper()
-        found = _FINESS.fullmatch(number) or _STRUCTURE.fullmatch(number)
-        if found:
-            return found[found.re.groups]
+        # the number itself (FINEG), or the national identifier of a structure (IDNST): 1 and the number
+        named = _STRUCTURE.fullmatch(organisation.number.upper())
+        number = named[1] if named else organisation.number.upper()
+        if _FINESS.fullmatch(number):
+            return number
     return names.facility(transmission.sending_facility)
 
 
