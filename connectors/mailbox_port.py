@@ -174,6 +174,8 @@ class Incoming:
     findings: tuple[Finding, ...]
     route: str
     build: Callable[[int, str, datetime, frozenset[str] | None], DpiMessage] = field(repr=False)
+    message_id: str = ""
+    """What names the mail in the messages to the DPI: its Message-ID as in the header, else a mark of its bytes."""
 
 
 Treated = Receipts | NotTreated | Incoming

@@ -1,4 +1,4 @@
-"""Write docs/schemas/facts.schema.json and indicators.schema.json: `python docs/make_schemas.py`. A test keeps them."""
+"""Write the schemas of facts, events and indicators (docs/schemas): `python docs/make_schemas.py`. A test keeps them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from indicators import export, facts
+from indicators import events, export, facts
 
 FOLDER = Path(__file__).with_name("schemas")
 
@@ -15,6 +15,7 @@ def schemas() -> dict[str, str]:
     """File name → text."""
     made: dict[str, dict[str, Any]] = {
         "facts.schema.json": facts.schema(),
+        "events.schema.json": events.schema(),
         "indicators.schema.json": export.schema(),
     }
     return {

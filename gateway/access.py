@@ -25,7 +25,7 @@ from gateway.tokens import Client, TokenFile, Tokens, bearer, sum_of
 
 log = logging.getLogger("gateway.web")
 
-SCOPES: Final = ("deliveries", "mails", "indicators", "explain", "operate")
+SCOPES: Final = ("deliveries", "mails", "events", "facts", "indicators", "explain", "operate")
 SETTING: Final = "[web] tokens"
 LOCAL: Final = "ligne de commande"
 """Name of the local caller in the audit."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import uvicorn
+from sqlmodel import Session
 
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
@@ -37,6 +38,7 @@ from gateway.exchange.incidents import ERRORS, INCIDENTS
 from gateway.exchange.intake import Intake
 from gateway.exchange.overload import JOURNAL, SENTENCES, Backlog, Overloads
 from gateway.exchange.pressure import Pressure
+from gateway.exchange.publisher import Publisher, open_publisher
 from gateway.exchange.reception import remove_pending
 from gateway.exchange.reporter import ErrorReporter
 from gateway.exchange.retention import Retention
@@ -44,6 +46,7 @@ from gateway.exchange.retry import farthest
 from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.watch import Watch
+from gateway.fact_intake import FactIntake
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.fact_stream import Source
@@ -83,6 +86,7 @@ class Gateway:
         self.telemetry = Telemetry()
         self.connectors: dict[str, Connector] = {}
         self.journal: Journal
+        self.publisher: Publisher
         self.listener: Listener
         self.runner: DeliveryRunner
         self.nodes: Nodes
@@ -92,6 +96,7 @@ class Gateway:
         self.reporter: ErrorReporter
         self.overloads: Overloads
         self.by_hand: ByHand
+        self.facts: FactIntake
         self.alarms: Watch
         self.retention: Retention
         self.figures: FigureService | None = None
@@ -139,7 +144,7 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
-        away = {**self.alarms.now, **self._trouble()}
+        away = {**self.alarms.now, **self._trouble(), **self.publisher.trouble()}
         try:
             return away | await self.reporter.trouble()
         except JournalUnavailable:
@@ -208,6 +213,7 @@ class Gateway:
             self.base_dir / settings.journal.path, settings.journal.at(self.base_dir)
         )
         stops.push_async_callback(self.journal.close)
+        self.publisher = await open_publisher(self.journal, settings, self.base_dir, self.telemetry)
         clock = Clock()
         self.nodes = nodes_of(self.journal, settings.journal, clock)
         left = await self.nodes.join()
@@ -243,6 +249,7 @@ class Gateway:
             self._wake,
             clock,
             budget=self.overloads.budget,
+            publisher=self.publisher,
         )
         self.intake = Intake(
             self.journal,
@@ -255,6 +262,7 @@ class Gateway:
             pressure,
             self.layers.checker,
             self.overloads,
+            self.publisher,
         )
         answered = await self.intake.answer_unanswered(left.messages)
         if answered:
@@ -268,6 +276,7 @@ class Gateway:
             self._wake,
             clock,
             self.overloads.backlog,
+            self.publisher,
         )
         errors = self.connectors.get(ERRORS)
         if isinstance(errors, WithIncidents):
@@ -314,7 +323,9 @@ class Gateway:
             self._wake,
             self.runner.circuits,
             clock,
+            self.publisher,
         )
+        self.facts = FactIntake(self.journal, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
             self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
@@ -394,9 +405,13 @@ class Gateway:
 
     async def _audit(self, destination: str, entry: Mapping[str, Any]) -> None:
         now = Clock().now()
-        await self.journal.write(
-            lambda s: records.add_fact(s, "api_call", now, destination=destination, **entry)
-        )
+        rows = self.publisher.consulted(entry, now) if destination == "dmp" else ()
+
+        def operation(session: Session) -> None:
+            records.add_fact(session, "api_call", now, destination=destination, **entry)
+            self.publisher.write(session, rows)
+
+        await self.journal.write(operation)
 
     def _wake(self, destinations: Iterable[str]) -> None:
         """There is work for these: deliveries of a destination, received mails (`MAILROOM`), `INCIDENTS`."""

@@ -39,10 +39,10 @@ def add_parsers(commands: Any) -> None:
     listed = actions.add_parser("list", help="what waits, oldest first")
     listed.add_argument("--destination", help="dmp, mss, dpi, errors")
     listed.add_argument("--limit", type=int, default=100)
-    _where(listed)
+    add_where(listed)
     shown = actions.add_parser("show", help="one delivery: attempts, and why it waits")
     shown.add_argument("id", type=int)
-    _where(shown)
+    add_where(shown)
     for deed, words in _DEEDS.items():
         parser = actions.add_parser(deed, help=words)
         parser.add_argument("id", type=int, nargs="?", help="number of a delivery")
@@ -56,22 +56,22 @@ def add_parsers(commands: Any) -> None:
                 help="also what may have arrived: nobody will look any more",
             )
         _reason(parser)
-        _where(parser)
+        add_where(parser)
     retention = commands.add_parser("retention", help="what retention would empty or remove now")
     retention.add_argument(
         "--dry-run", action="store_true", required=True, help="the only way: the gateway does it by itself"
     )
-    _where(retention)
+    add_where(retention)
     mail = commands.add_parser("mail", help="received mails that wait for a person: list, retry, seen")
     actions = mail.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="the last ones")
     listed.add_argument("--limit", type=int, default=100)
-    _where(listed)
+    add_where(listed)
     for deed, words in (("retry", "treat it again"), ("seen", "it needs nobody any more")):
         parser = actions.add_parser(deed, help=words)
         parser.add_argument("id", type=int)
         _reason(parser)
-        _where(parser)
+        add_where(parser)
 
 
 def _reason(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,8 @@ def _reason(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _where(parser: argparse.ArgumentParser) -> None:
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Which gateway is meant."""
     parser.add_argument("--config", type=Path, help="settings file of the gateway on this machine")
     parser.add_argument("--url", help="another gateway: https://…/")
     parser.add_argument("--token-file", type=Path, help="file with the token for --url")
@@ -89,7 +90,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says; the exit status."""
-    access = _access(args)
+    access = access_of(args)
     if args.command == "indicators":
         return _indicators(args, access)
     if args.command == "retention":
@@ -134,7 +135,8 @@ def _signed(reason: str) -> str:
         return reason
 
 
-def _access(args: argparse.Namespace) -> LocalAccess:
+def access_of(args: argparse.Namespace) -> LocalAccess:
+    """Where it answers, and the token. Raises `ConfigurationFault`."""
     if args.url is None:
         settings, base = load_settings(args.config)
         return read_local(local_file(settings, base))
@@ -156,6 +158,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Not followed."""
 
 
+def opener() -> urllib.request.OpenerDirector:
+    """Calls a gateway itself: no proxy, no other place."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
 def _call(access: LocalAccess, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """One request. `EnvironmentFault` with the gateway's own sentence when it refuses."""
     request = urllib.request.Request(  # noqa: S310 - the scheme is ours, or was checked
@@ -163,9 +170,8 @@ def _call(access: LocalAccess, path: str, body: dict[str, Any] | None = None) ->
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {access.token}", "Content-Type": "application/json"},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
-        with opener.open(request, timeout=TIMEOUT) as answer:
+        with opener().open(request, timeout=TIMEOUT) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as e:

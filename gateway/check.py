@@ -20,12 +20,12 @@ from connectors.mailbox_port import WithAdvice
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
+from gateway.exchange.publisher import secret_of_file, zones_of
 from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
 from gateway.rules import load_rulebook
 from gateway.settings import JournalSettings, ListenerTls, Settings, load_settings
-from indicators.catalogue import chosen
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
 """Variables with our prefix that are no settings (tests)."""
@@ -81,17 +81,6 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
 
 
-def _indicators(settings: Settings, base: Path, wrong: list[str]) -> None:
-    """The catalogue can be read, its time zones and those of the settings are known."""
-    own = settings.indicators
-    if not own.enabled:
-        return
-    try:
-        chosen(None if own.catalogue is None else base / own.catalogue, own.time_zones)
-    except ConfigurationFault as e:
-        wrong.extend(_lines(e))
-
-
 def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:
     """Whether the file could be written, or the database spoken to; nothing is made."""
     if journal.url is not None:
@@ -107,6 +96,17 @@ def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         wrong.append(f"journal.path: {existing} cannot be written")
+
+
+def _indicators(settings: Settings, base: Path, wrong: list[str]) -> None:
+    """Catalogue, time zones and the secret's file."""
+    if not settings.indicators.enabled:
+        return
+    try:
+        zones_of(settings, base)
+        secret_of_file(settings, base)
+    except ConfigurationFault as e:
+        wrong.extend(_lines(e))
 
 
 def _readable(table: dict[str, Any]) -> Settings:

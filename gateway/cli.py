@@ -56,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return indicators.run(args)
             case "delivery" | "mail" | "retention":
                 return by_hand_command.run(args)
+            case "facts":
+                from gateway import facts_command
+
+                return facts_command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
             case "db":
@@ -129,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     by_hand_command.add_parsers(commands)
+    from gateway.facts_command import add_parser as facts_parser
+
+    facts_parser(commands)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument(
         "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))

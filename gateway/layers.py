@@ -91,8 +91,9 @@ def _value_sets(settings: Settings, base_dir: Path) -> ValueSets:
 async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> AsyncIterator[Layers]:
     """The layers that `settings` ask for, until the end of the block."""
     sets, served = _value_sets(settings, base_dir), settings.processing_ids
+    adt = settings.indicators.enabled
     if settings.cda.package is None:
-        yield Layers(Checker(book, sets=sets, processing_ids=served))
+        yield Layers(Checker(book, sets=sets, processing_ids=served, adt=adt))
         return
     package = await asyncio.to_thread(Package.open, base_dir / settings.cda.package)
     # compiled in this thread, the loop's: the first small message must not wait for it
@@ -100,7 +101,7 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     families = wanted_families(settings, book)
     log.info("CDA package: %d files, manifest sha256 %s", len(package.files), package.digest)
     if not families:
-        yield Layers(Checker(book, xsd, sets=sets, processing_ids=served), package)
+        yield Layers(Checker(book, xsd, sets=sets, processing_ids=served, adt=adt), package)
         return
     cda = settings.cda
     limits = Limits(
@@ -113,6 +114,6 @@ async def open_layers(settings: Settings, base_dir: Path, book: RuleBook) -> Asy
     pool = SchematronPool(package, families, limits)
     await pool.start()
     try:
-        yield Layers(Checker(book, xsd, pool, sets, served), package, pool)
+        yield Layers(Checker(book, xsd, pool, sets, served, adt), package, pool)
     finally:
         await pool.stop()

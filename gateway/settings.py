@@ -216,8 +216,8 @@ class WebSettings(Table):
     port: int = Field(8080, ge=0, le=65535)
     tokens: Path | None = None
     """File of the callers that may act on deliveries and received mails over the API: `[[token]]` tables with `name`,
-    `sha256` (of a random token of at least 32 characters, in hexadecimal), `scopes` (among `deliveries` and `mails`).
-    None: only the command line of this machine may."""
+    `sha256` (of a random token of at least 32 characters, in hexadecimal), `scopes` (among `deliveries`, `mails`,
+    `events` and `facts`). None: only the command line of this machine may."""
 
 
 class ZamSettings(Table):
@@ -295,6 +295,8 @@ class IndicatorSettings(Table):
     """A catalogue instead of the shipped `indicators/catalogue.yaml`."""
     processing_ids: tuple[Literal["P", "T", "D"], ...] | None = None
     """MSH-11 of the messages that count. None: P alone in `production`, all that are served in `interop`."""
+    historical_days: float = Field(90.0, ge=0)
+    """A document dated more days than that before its message is sent is « historique » (not sent in flux). 0: none."""
     secret_file: Path | None = None
     """Secret behind the opaque keys of patients (at least 32 bytes; the same for all nodes, for ever). None: one is
     made and kept in the journal."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from indicators import facts
 from indicators.facts import Fact, FactError, read
 
 KINDS = frozenset(
@@ -30,7 +31,39 @@ KINDS = frozenset(
 )
 """Types of events. Deliveries and movements are facts that the gateway writes itself, or that are imported."""
 _DOCUMENT = {"typeCode": "type_code", "codeSystem": "type_system", "uniqueId": "unique_id"}
+MAX_EVENTS = 1000
+"""Events of one request."""
 _TOP = {"event_id": "fact_id", "type": "fact", "messageId": "message_id", "count": "users"}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of an event, and of a list of them: that of the facts under the names of events."""
+    told = facts.schema()
+    kinds = {}
+    for name, definition in told["$defs"].items():
+        kind = definition.get("properties", {}).get("fact", {}).get("const")
+        if (kind is not None and kind not in KINDS) or name in ("DocumentRef", "Movement"):
+            continue
+        back = _DOCUMENT if name == "SeenDocument" else {"event_id": "fact_id", "type": "fact"}
+        names = {new: old for old, new in back.items()}
+        made = dict(definition)
+        if "properties" in made and (kind is not None or name == "SeenDocument"):
+            properties = {names.get(k, k): v for k, v in made["properties"].items() if k != "known_at"}
+            made["properties"] = properties
+            # members that are null are as if they were not there
+            made["additionalProperties"] = {"type": "null"}
+            made["required"] = [names.get(k, k) for k in made.get("required", [])]
+        kinds[name] = made
+    events = [{"$ref": f"#/$defs/{name}"} for name, d in kinds.items() if "type" in d.get("properties", {})]
+    return {
+        "$schema": told["$schema"],
+        "title": "Events of the DPI (POST /api/v1/events): one, or a list",
+        "$defs": {**kinds, "Event": {"oneOf": events}},
+        "oneOf": [
+            {"$ref": "#/$defs/Event"},
+            {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": {"$ref": "#/$defs/Event"}},
+        ],
+    }
 
 
 def read_event(body: bytes | str) -> Fact:

@@ -18,6 +18,8 @@ from indicators.facts import FactError, digest, read
 from indicators.world import World
 
 SHOWN = 100
+"""Faults that are named; all are counted."""
+CONTRADICTION = "« fact_id » déjà donné, avec un autre contenu"
 _PARTS = 4
 
 
@@ -83,5 +85,5 @@ def _contradictions(path: Path, twice: set[int]) -> list[str]:
             if hash(fact["fact_id"]) in twice and digests.setdefault(fact["fact_id"], digest(fact)) != digest(
                 fact
             ):
-                found.append(f"ligne {number} : « fact_id » déjà donné, avec un autre contenu")
+                found.append(f"ligne {number} : {CONTRADICTION}")
     return found

@@ -3,8 +3,8 @@
 Purpose: `AdtEvent` → lines of the published fact model. Pure: the establishment, its time zone and the way to make a
 patient's key come in as values.
 Guarantee: the same message gives the same facts with the same ids, whenever and however often it comes. An id is made
-of the content, not of MSH-10, which is used twice in the field. Facts hold no name and no national identifier: patients
-are opaque keys.
+of the content and of the establishment, not of MSH-10, which is used twice in the field. Facts hold no name and no
+national identifier: patients are opaque keys.
 Fails: never for an event that was read without rejection.
 Source: spec/indicators.md §2.1, §2.2, §8.
 """
@@ -95,7 +95,8 @@ def facts_of(
     if at is None:
         return []
     patient = patient_key(event.patient)
-    digest = hashlib.sha256(repr(replace(event, control_id="")).encode()).hexdigest()[:24]
+    content = f"{finess}\n{replace(event, control_id='')!r}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:24]
     maker = _Maker(f"adt-{digest}", at, known_at, finess, zone, patient)
     found: list[Fact] = []
     if event.event in STAY_EVENTS and (event.visit or event.account):

@@ -38,6 +38,8 @@ _STATUS: Final = {
     OutcomeClass.UNCERTAIN: 504,
 }
 _BEARER = "bearer "
+_TRANSACTIONS: Final = {"existence": "TD0.2", "retrieve": "TD3.2", "archive": "TD3.3d"}
+"""Of the calls that are not TD3.1a."""
 
 
 def error(status: int, code: str, message: str, **more: Any) -> JSONResponse:
@@ -94,14 +96,18 @@ def create_api(calls: Calls, tokens: TokenFile, audit: Audit, max_request: int, 
             "user": asked.user.id,
             "structure": asked.user.structure,
             "documents": _documents(asked),
+            "transaction": _transaction(name, asked),
+            "profession": asked.user.roles[0].code,
+            "stay": asked.stay.model_dump(exclude_none=True) if asked.stay else None,
+            "trigger": asked.trigger,
         }
         try:
             await audit({**entry, "outcome": "asked"})
         except EnvironmentFault:
             return error(503, "AUDIT", "La demande ne peut pas être tracée pour le moment.", retry=True)
-        answer, outcome, code = await _work(slots, work)
+        answer, outcome, code, type_code = await _work(slots, work)
         try:
-            await audit({**entry, "outcome": outcome, "code": code})
+            await audit({**entry, "outcome": outcome, "code": code, **type_code})
         except EnvironmentFault:
             log.critical("outcome of DMP call %s (%s) not recorded", name, outcome)
         log.info("DMP call %s by %s: %s %s", name, client.name, outcome, code)
@@ -169,20 +175,21 @@ def create_api(calls: Calls, tokens: TokenFile, audit: Audit, max_request: int, 
 
 async def _work(
     slots: asyncio.Semaphore, work: Callable[[], Awaitable[Result]]
-) -> tuple[JSONResponse, str, str]:
-    """(answer, outcome, code) of one call."""
+) -> tuple[JSONResponse, str, str, dict[str, str]]:
+    """(answer, outcome, code, type of the document that was read) of one call."""
     try:
         async with slots:
             made = await work()
     except WrongCall as e:
-        return error(422, e.code, e.message, fields=[{"field": e.field, "reason": e.code}]), "refused", e.code
+        wrong = [{"field": e.field, "reason": e.code}]
+        return error(422, e.code, e.message, fields=wrong), "refused", e.code, {}
     except Exception as e:
         # our own bug: said without its words, which may quote what was sent
         log.error("DMP call failed: %s", type(e).__name__)
-        return error(500, "INTERNAL", "Erreur interne de la passerelle."), "failed", type(e).__name__
+        return error(500, "INTERNAL", "Erreur interne de la passerelle."), "failed", type(e).__name__, {}
     if isinstance(made, Failure):
-        return _failure(made), made.outcome.value, made.code
-    return await asyncio.to_thread(_json, made), "success", ""
+        return _failure(made), made.outcome.value, made.code, {}
+    return await asyncio.to_thread(_json, made), "success", "", _type(made)
 
 
 def _json(made: Mapping[str, Any]) -> JSONResponse:
@@ -191,6 +198,20 @@ def _json(made: Mapping[str, Any]) -> JSONResponse:
     if isinstance(content, bytes):
         made = {**made, "content": base64.b64encode(content).decode()}
     return JSONResponse(dict(made))
+
+
+def _type(made: Mapping[str, Any]) -> dict[str, str]:
+    """The type of the document that TD3.2 read, for the audit."""
+    found = (made.get("document") or {}).get("type") or {}
+    return {"type_code": found["code"], "type_system": found["system"]} if found else {}
+
+
+def _transaction(name: str, asked: models.Asked) -> str:
+    """The DMP's name of a call."""
+    if isinstance(asked, models.VisibilityAsked):
+        # what masks is TD3.3a, what makes visible to the patient TD3.3b
+        return "TD3.3a" if asked.hide_from or "professionals" in asked.show_to else "TD3.3b"
+    return _TRANSACTIONS.get(name, "TD3.1a")
 
 
 def _documents(asked: models.Asked) -> list[str]:

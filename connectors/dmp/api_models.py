@@ -76,11 +76,21 @@ class PatientIn(_In):
     oid: Oid
 
 
+class StayIn(_In):
+    """The stay for which the DMP is asked, as ADT and MDM name it (PV1-19, else PID-18)."""
+
+    value: Name
+    authority: Name | None = None
+    """CX-4: OID or FINESS, else its name."""
+
+
 class Asked(_In):
-    """Common to every call."""
+    """Common to every call. `stay` and `trigger` are for the indicators alone; they do not go to the DMP."""
 
     user: User
     patient: PatientIn
+    stay: StayIn | None = None
+    trigger: Literal["user", "prefetch"] | None = None
 
 
 class CodeIn(_In):

@@ -197,6 +197,7 @@ class Receiving:
             findings=tuple(findings),
             route=dpi.key if dpi is not None else "",
             build=build,
+            message_id=mdm.mail_id(received.mail),
         )
 
     # --- concluding -----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from gateway.cda.document import Document
 from gateway.cda.versions import VersionDecision, check_pair_versions, check_versions, patient_key
 from gateway.errors import Finding, Place, rejected
 from gateway.exchange.delivery import FINAL, DeliveryState
+from gateway.exchange.publisher import Facts, Publisher
 from gateway.exchange.tell import DPI, Sender, tell_known
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
@@ -43,6 +44,11 @@ class Acceptance:
     settings: Settings
     connectors: Mapping[str, Connector]
     now: datetime
+    publisher: Publisher
+    about: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """Part → `Document.about`."""
+    facts: Facts = field(default=(), repr=False)
+    """Facts of the indicators to write with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ def accept(
                 size=len(document.content),
                 slice_offset=part.offset,
                 slice_length=part.length,
+                about=acceptance.about.get(document.part, "{}"),
             ),
             now,
         )
@@ -231,6 +238,7 @@ def accept(
             action=transmission.action.value,
             type_code=document.header.code.code if document.header.code else "",
         )
+    acceptance.publisher.write(session, acceptance.facts)
     return Accepted(versions, frozenset(destinations))
 
 

@@ -25,9 +25,11 @@ from gateway.errors import BadInput
 from gateway.exchange.circuit import Circuit
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.run import MAILROOM
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.tell import DPI, tell_all
+from gateway.hl7.transmission import Action
 from gateway.journal import by_hand, mails, records
 from gateway.journal.by_hand import Handled
 from gateway.journal.store import Journal
@@ -39,6 +41,7 @@ Deed = Literal["hold", "release", "retry", "cancel"]
 DEEDS: Final[tuple[Deed, ...]] = ("hold", "release", "retry", "cancel")
 CANCELLED = "Annulé par l'exploitant"
 CANCELLED_UNSURE = "Annulé par l'exploitant ; une tentative a pu aboutir, à vérifier auprès du destinataire"
+CANCELLED_CODE = "ANNULATION"
 MAX_REASON = 200
 """Characters of a reason."""
 GROUP = 50
@@ -103,6 +106,7 @@ class ByHand:
         wake: Callable[[Iterable[str]], None],
         circuits: Mapping[str, Circuit],
         clock: Clock | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -111,6 +115,7 @@ class ByHand:
         self._wake = wake
         self._circuits = circuits
         self._clock = clock or Clock()
+        self._publisher = publisher or Publisher(None, telemetry)
 
     # --- deliveries -----------------------------------------------------------------------------------------
 
@@ -208,10 +213,22 @@ class ByHand:
         """The end, what is told of it, what follows it."""
         label = CANCELLED_UNSURE if handled.may_have_happened else CANCELLED
         by_hand.cancel(session, handled, label, now)
+        self._publisher.ended(
+            session,
+            handled.id,
+            handled.destination,
+            handled.recipient,
+            Action(handled.action),
+            DeliveryState.CANCELLED,
+            CANCELLED_CODE,
+            now,
+        )
+        if handled.mail_id is not None:
+            self._publisher.integrated(session, handled.mail_id, handled.id, False, now)
         wake: set[str] = set()
         connector = self._connectors.get(handled.destination)
         if connector is not None:
-            failure = Outcome(OutcomeClass.PERMANENT, "ANNULATION", label)
+            failure = Outcome(OutcomeClass.PERMANENT, CANCELLED_CODE, label)
             report = connector.report(handled.recipient, handled.plan, failure)
             at = datetime.fromtimestamp(now, UTC)
             if report is not None and tell_all(session, handled.id, report, self._settings, at):

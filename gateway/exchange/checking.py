@@ -26,6 +26,8 @@ from gateway.cda.package.reports import DocumentReport, SchematronInput, finding
 from gateway.cda.package.xsd import XsdLayer
 from gateway.cda.valuesets import ValueSets, load_value_sets
 from gateway.errors import Finding, Place, Severity
+from gateway.hl7.adt import read_adt
+from gateway.hl7.adt_event import AdtEvent
 from gateway.hl7.message import Message
 from gateway.hl7.profile import Reading, profile, read_transmission
 from gateway.hl7.transmission import Action, Transmission
@@ -77,6 +79,8 @@ class Checked:
     unavailable: list[Finding] = field(default_factory=list)
     """Circumstances that kept a rejecting layer from running: unless something is refused, the ACK is AR with
     these."""
+    adt: AdtEvent | None = None
+    """What an ADT says, when it is read; only the findings say whether it may be kept."""
     schematron: tuple[DocumentReport, ...] = ()
     """What each family of schematrons gave, one report per document that could be read."""
 
@@ -109,13 +113,16 @@ class Checker:
         schematron: Schematron | None = None,
         sets: ValueSets | None = None,
         processing_ids: Collection[str] = ("P", "T", "D"),
+        adt: bool = True,
     ) -> None:
         """`xsd`, `schematron`: the layers of the official package; None: not configured. `sets`: the value sets of
-        our own rules; None: the shipped ones. `processing_ids`: values of MSH-11 that are served."""
+        our own rules; None: the shipped ones. `processing_ids`: values of MSH-11 that are served. `adt`: ADT is read
+        (for the indicators); else its type is refused."""
         self.book = book
         profile()  # a fault of the table shows now, not at the first message
         self._official = (xsd, schematron)
         self._served = frozenset(processing_ids)
+        self._adt = adt
         self._sets = sets or load_value_sets()
         if xsd is not None and book.severity("CDA-XSD") is Severity.OFF:
             xsd = None
@@ -124,7 +131,7 @@ class Checker:
 
     def with_book(self, book: RuleBook) -> Checker:
         """The same layers under other severities."""
-        return Checker(book, *self._official, self._sets, self._served)
+        return Checker(book, *self._official, self._sets, self._served, self._adt)
 
     @property
     def has_xsd(self) -> bool:
@@ -172,21 +179,39 @@ class Checker:
             broken = Findings(self.book)
             broken.add("EXC-UNREADABLE", Place("MSH"))
             return Checked(None, None, broken, self._states(Layer.FAILED, Layer.NOT_RUN))
+        if self._adt and message.type == "ADT":
+            return self._check_adt(message)
         reading: Reading = read_transmission(message, self.book)
         findings = list(reading.findings)
         profile = verdict_of(findings)
         if reading.transmission is None:
             return Checked(None, None, findings, self._states(profile, Layer.NOT_RUN))
         transmission = reading.transmission
-        if transmission.processing_id in {"P", "T", "D"} - self._served:
-            served = Findings(self.book)
-            served.add("EXC-PROCESSING", message.msh.place(11), value=transmission.processing_id)
-            findings.extend(served)
+        findings.extend(self._not_served(message))
         cda = check_documents(transmission, raw, self.book, layers=self._layers, sets=self._sets)
         findings.extend(cda.findings)
         rules = verdict_of(f for f in cda.findings if f.rule != XSD_RULE)
         states = self._states(profile, rules, cda, transmission.action, len(transmission.parts))
         return Checked(transmission, cda, findings, states)
+
+    def _check_adt(self, message: Message) -> Checked:
+        """An ADT has a profile, and no document."""
+        reading = read_adt(message, self.book)
+        findings = reading.findings
+        again = next((s for s in message.segments[1:] if s.name == "MSH"), None)
+        if again is not None:
+            # two messages in one frame: nothing says which segments are whose
+            findings.add("SEG-REPEATED", again.place(), segment="MSH")
+        findings.extend(self._not_served(message))
+        states = dict.fromkeys(LAYERS, Layer.NOT_APPLICABLE) | {"profile": verdict_of(findings)}
+        return Checked(None, None, list(findings), states, adt=reading.event)
+
+    def _not_served(self, message: Message) -> Findings:
+        """MSH-11 is one of the profile's, and not one of ours."""
+        found = Findings(self.book)
+        if message.processing_id in {"P", "T", "D"} - self._served:
+            found.add("EXC-PROCESSING", message.msh.place(11), value=message.processing_id)
+        return found
 
     def _states(
         self,

@@ -37,14 +37,15 @@ from gateway.errors import (
     Place,
     rejected,
 )
-from gateway.exchange import incidents
+from gateway.exchange import adt, incidents
 from gateway.exchange.accept import Acceptance, accept, check_register
-from gateway.exchange.checking import Checker, in_thread_if_big
+from gateway.exchange.checking import Checked, Checker, in_thread_if_big
 from gateway.exchange.gather import gather, wanted
 from gateway.exchange.identifiers import Clock, control_id, correlation_id
 from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.overload import JOURNAL, MEMORY, Overloads
 from gateway.exchange.pressure import Pressure
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.reception import receive
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
@@ -90,6 +91,7 @@ class Intake:
         pressure: Pressure | None = None,
         checker: Checker | None = None,
         overloads: Overloads | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -101,6 +103,7 @@ class Intake:
         self._wake = wake
         self._pressure = pressure or Pressure()
         self._overloads = overloads or Overloads.without_limits(journal)
+        self._publisher = publisher or Publisher(None, telemetry)
         self._same: dict[str, _SharedLock] = {}
         self._tolerated: dict[str, str] = {}
         """Correlation id of a message just accepted → rules tolerated, until its line of the log is written."""
@@ -128,6 +131,8 @@ class Intake:
             head = raw[:HEAD_SIZE].lstrip(b"\xef\xbb\xbf\r\n\t ")
             return self._to_head(head, "AE", "EXC-UNREADABLE") if head.startswith(b"MSH") else None
         key = f"{_sender(message)}|{_stored(message.control_id)}" if message.control_id else None
+        if key is not None and adt.concerns(message, self._publisher):
+            key = adt.key_of(key, sha256)
         code = "AR"
         try:
             async with self._one_at_a_time(key, due):
@@ -321,6 +326,8 @@ class Intake:
         self, message_id: int, raw: bytes, message: Message, correlation: str, left: Left
     ) -> tuple[str, list[Finding], bytes | None]:
         """(`AA`, warnings, the ACK that was committed), or (`AE`|`AR`, findings, None): nothing committed."""
+        if adt.concerns(message, self._publisher):
+            return await self._take_adt(message_id, raw, message, correlation, left)
         code, findings, acceptance = await self._decide(raw, message, correlation, left)
         if acceptance is None:
             return code, findings, None
@@ -331,26 +338,59 @@ class Intake:
         if rejected(verdict.findings):
             # another message with the same document was accepted in the meantime
             return "AE", list(verdict.findings), None
+        self._accepted(message, findings, correlation)
+        self._overloads.backlog.add(sum(map(len, acceptance.deliveries.values())))
+        self._wake(verdict.destinations)
+        return "AA", findings, ack
+
+    def _accepted(self, message: Message, findings: Sequence[Finding], correlation: str) -> None:
+        """It is committed: what was tolerated is counted."""
         self._telemetry.tolerated(_sender(message), findings)
         if findings:
             self._tolerated[correlation] = ",".join(dict.fromkeys(f.rule for f in findings))
         reached("accepted")
-        self._overloads.backlog.add(sum(map(len, acceptance.deliveries.values())))
-        self._wake(verdict.destinations)
+
+    async def _take_adt(
+        self, message_id: int, raw: bytes, message: Message, correlation: str, left: Left
+    ) -> tuple[str, list[Finding], bytes | None]:
+        """As `_decide_and_accept`, of an ADT."""
+        checked = await self._checked(raw, message, left)
+        if checked is None:
+            return "AR", self._late(), None
+        findings, event = checked.findings, checked.adt
+        if event is None or rejected(findings):
+            return "AE", findings, None
+        now = self._clock.utc()
+        rows = self._publisher.of_adt(event, now)
+        ack = self._ack(message, "AA", ())
+        await self._journal.write(
+            lambda s: adt.keep(s, message_id, ack, findings, self._publisher, rows, now.timestamp()), left()
+        )
+        self._accepted(message, findings, correlation)
         return "AA", findings, ack
+
+    async def _checked(self, raw: bytes, message: Message, left: Left) -> Checked | None:
+        """What the checks say; None: not in time."""
+        try:
+            async with asyncio.timeout(max(0.0, left())):
+                checked = await self._checker.check(raw, message)
+        except TimeoutError:
+            return None
+        reached("checked")
+        return checked
+
+    def _late(self) -> list[Finding]:
+        late = Findings(self._book)
+        late.add("EXC-DEADLINE", None, destination="contrôles du document")
+        return late
 
     async def _decide(
         self, raw: bytes, message: Message, correlation: str, left: Left
     ) -> tuple[str, list[Finding], Acceptance | None]:
         """All checks, then all verdicts: (`AE`|`AR`, findings, None) or (`AA`, warnings, what to commit)."""
-        try:
-            async with asyncio.timeout(max(0.0, left())):
-                checked = await self._checker.check(raw, message)
-        except TimeoutError:
-            late = Findings(self._book)
-            late.add("EXC-DEADLINE", None, destination="contrôles du document")
-            return "AR", late, None
-        reached("checked")
+        checked = await self._checked(raw, message, left)
+        if checked is None:
+            return "AR", self._late(), None
         findings = checked.findings
         transmission, cda = checked.transmission, checked.cda
         if transmission is None or cda is None:
@@ -378,6 +418,8 @@ class Intake:
         findings.extend(gathered.findings)
         if gathered.code != "AA":
             return gathered.code, findings, None
+        now = self._clock.utc()
+        about, facts = self._publisher.of_acceptance(transmission, cda.documents, now)
         acceptance = Acceptance(
             transmission=transmission,
             charset="8859/15" if message.encoding == "iso8859-15" else "UNICODE UTF-8",
@@ -386,7 +428,10 @@ class Intake:
             book=self._book,
             settings=self._settings,
             connectors=self._connectors,
-            now=self._clock.utc(),
+            now=now,
+            publisher=self._publisher,
+            about=about,
+            facts=facts,
         )
         return "AA", findings, acceptance
 

@@ -31,6 +31,7 @@ from gateway.exchange.circuit import Circuit
 from gateway.exchange.delivery import FINAL, DeliveryState
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.incidents import INCIDENTS
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.retry import delay_after
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
@@ -128,6 +129,7 @@ class DeliveryRunner:
         clock: Clock | None = None,
         draw: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
         budget: MemoryBudget | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self._journal = journal
         self._connectors = connectors
@@ -137,6 +139,7 @@ class DeliveryRunner:
         self._clock = clock or Clock()
         self._draw = draw
         self._budget = budget or MemoryBudget(1 << 62)
+        self._publisher = publisher or Publisher(None, telemetry)
         probe = settings.engine.retry.circuit_probe
         self.circuits = {name: Circuit(probe) for name in connectors}
 
@@ -316,3 +319,16 @@ class DeliveryRunner:
             uids=[d.uid for d in claimed.documents],
             code=outcome.code,
         )
+        self._publisher.ended(
+            session,
+            claimed.id,
+            claimed.destination,
+            claimed.recipient,
+            claimed.action,
+            state,
+            outcome.code,
+            now,
+        )
+        if claimed.mail_id is not None:
+            ok = state is DeliveryState.SUCCEEDED
+            self._publisher.integrated(session, claimed.mail_id, claimed.id, ok, now)

@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.errors import Finding
+from gateway.hl7.adt_event import EVENTS
 
 ACK_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
 ATTEMPT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0)
 MAX_SENDERS = 500
 OTHER_SENDERS = "*"
 """Label of the senders beyond `MAX_SENDERS`."""
-KNOWN_EVENTS = frozenset({("MDM", "T02"), ("MDM", "T10"), ("MDM", "T04"), ("ORU", "R01")})
+KNOWN_EVENTS = frozenset({("MDM", "T02"), ("MDM", "T10"), ("MDM", "T04"), ("ORU", "R01")}) | {
+    ("ADT", event) for event in EVENTS
+}
 
 
 class Telemetry:
@@ -121,6 +124,12 @@ class Telemetry:
             "segur_retention_total",
             "Contents emptied (messages, mails) and deliveries whose details were removed, by kind",
             ["kind"],
+            registry=r,
+        )
+        self.indicator_facts = Counter(
+            "segur_indicator_facts_total",
+            "Facts of the indicators that exchanges made, by source and what became of them",
+            ["source", "result"],
             registry=r,
         )
         self.alarm = Gauge("segur_alarm", "1 while an alarm holds, by name", ["name"], registry=r)

@@ -211,6 +211,14 @@ class Transmission:
     body_patient: MailBody | None = None
     patient_may_not_answer: bool = False
     """NTE-4 = FIN after DESTMSSANTEPAT."""
+    sent_at: str = ""
+    """MSH-7."""
+    stay_kind: str = ""
+    """PV1-21."""
+    admitted_at: str = ""
+    """PV1-44."""
+    discharged_at: str = ""
+    """PV1-45."""
 
     @property
     def recipients_ps(self) -> tuple[Party, ...]:

@@ -208,6 +208,8 @@ class NewReceivedDocument:
     sha256: str
     size: int
     delivery_id: int
+    about: str = "{}"
+    """JSON for the facts of the indicators (`ReceivedDocument.about`)."""
 
 
 def add_document(session: Session, new: NewReceivedDocument, now: float) -> int:
@@ -229,6 +231,7 @@ def add_document(session: Session, new: NewReceivedDocument, now: float) -> int:
         size=new.size,
         delivery_id=new.delivery_id,
         now=now,
+        about=new.about,
     )
 
 

@@ -317,6 +317,8 @@ class ReceivedDocument(SQLModel, table=True):
     size: int
     delivery_id: int = Field(foreign_key="delivery.id")
     accepted_at: float
+    about: str = Field(default="{}", sa_column_kwargs={"server_default": "{}"})
+    """As `Document.about`."""
 
 
 class Receipt(SQLModel, table=True):

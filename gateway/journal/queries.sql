@@ -515,6 +515,19 @@ ON CONFLICT (fact_id) DO NOTHING
 -- name: digest_of_fact
 SELECT digest FROM indicator_fact WHERE fact_id = :fact_id
 
+-- What the facts of a delivery say of its documents; those that a mail brought have none.
+-- name: documents_for_facts
+SELECT m.correlation, m.control_id, dd.position, d.uid, dd.set_key, d.version, d.type_code, d.about
+  FROM delivery_document dd CROSS JOIN document d ON d.id = dd.document_id CROSS JOIN message m ON m.id = d.message_id
+ WHERE dd.delivery_id = :delivery_id ORDER BY dd.position
+
+-- name: received_for_facts
+SELECT uid, type_code, action, about FROM received_document
+ WHERE mail_id = :mail_id AND delivery_id = :delivery_id ORDER BY position
+
+-- name: indicator_fact_exists
+SELECT 1 FROM indicator_fact WHERE fact_id = :fact_id
+
 -- name: newest_indicator_fact
 SELECT coalesce(max(id), 0) FROM indicator_fact
 
@@ -594,9 +607,9 @@ SELECT d.id, d.destination, d.state, d.outcome, d.code, d.label, dd.uid,
 
 -- name: insert_received_document
 INSERT INTO received_document (mail_id, position, uid, set_key, version, replaces_uid, action, type_code, patient,
-                               confidentiality, sha256, size, delivery_id, accepted_at)
+                               confidentiality, sha256, size, delivery_id, accepted_at, about)
 VALUES (:mail_id, :position, :uid, :set_key, :version, :replaces_uid, :action, :type_code, :patient, :confidentiality,
-        :sha256, :size, :delivery_id, :now)
+        :sha256, :size, :delivery_id, :now, :about)
 RETURNING id
 
 -- Of one DPI alone: what another one has says nothing about this one.

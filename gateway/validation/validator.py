@@ -109,6 +109,9 @@ class Validator:
             documents = checked.cda.documents
             places = {i: document_place(part).erl() for i, part in enumerate(transmission.parts)}
             code = await self._ask(transmission, documents, checked.unavailable, findings, checks)
+        elif checked.adt is not None:
+            code = "AE" if rejected(findings) else "AA"
+            checks |= dict.fromkeys(("versions", *DESTINATIONS), Layer.NOT_APPLICABLE)
         else:
             checks |= dict.fromkeys(self._unknown(), self._unasked)
         return Unit(

@@ -20,12 +20,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
 from gateway.access import Denied
+from gateway.census import CensusFaults
+from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.telemetry import Telemetry
+from gateway.fact_intake import FactFaults
 from gateway.journal.store import Journal
 from gateway.web import (
     by_hand,
+    facts,
     incidents,
     indicators,
     mail_wording,
@@ -43,7 +47,9 @@ CSP = (
 )
 
 
-class GatewayView(validation.ValidationView, by_hand.ByHandView, indicators.IndicatorView, Protocol):
+class GatewayView(
+    validation.ValidationView, by_hand.ByHandView, facts.FactsView, indicators.IndicatorView, Protocol
+):
     """What the web may ask of a running gateway."""
 
     journal: Journal
@@ -101,6 +107,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(mailboxes.create_router(gateway, pages))
     app.include_router(by_hand.create_router(gateway))
     app.include_router(indicators.create_router(gateway))
+    app.include_router(facts.create_router(gateway))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
@@ -112,6 +119,16 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     async def _wrong(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, indicators.Wrong)
         return indicators.refused(fault)
+
+    @app.exception_handler(FactFaults)
+    @app.exception_handler(CensusFaults)
+    async def _faulty(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, FactFaults | CensusFaults)
+        return facts.faulty(fault)
+
+    @app.exception_handler(JournalUnavailable)
+    async def _away(request: Request, fault: Exception) -> JSONResponse:
+        return by_hand.failed(503, "JOURNAL", "Le journal est indisponible : à envoyer de nouveau.")
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:

@@ -299,3 +299,17 @@ def test_formatters_use_it(formatter: logging.Formatter) -> None:
     assert "it failed" in line and "ConfigurationFault" in line and "DURAND" not in line
     if isinstance(formatter, JsonFormatter):
         assert json.loads(line)["level"] == "ERROR"
+
+
+def test_what_is_wrong_with_the_indicators_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short").write_bytes(b"secret")
+    table = '[indicators]\nsecret_file = "short"\n'
+    assert main(["check-config", "--config", str(write(tmp_path, table))]) == 2
+    assert "secret_file: at least 32 bytes" in capsys.readouterr().err
+    zone = '[indicators.time_zones]\n750000001 = "Europe/Nulle-Part"\n'
+    assert main(["check-config", "--config", str(write(tmp_path, zone))]) == 2
+    assert "Europe/Nulle-Part" in capsys.readouterr().err
+    off = '[indicators]\nenabled = false\nsecret_file = "none"\n'
+    assert main(["check-config", "--config", str(write(tmp_path, off))]) == 0

@@ -39,11 +39,11 @@ bad(
 bad(
     "en-tête",
     "msh-9-pam",
-    "ADT (PAM-FR) avec son propre profil en MSH-12 et MSH-21",
+    "ADT (PAM-FR) qui n'en a que le nom : un MDM sous ADT^A01",
     lambda g: put(
         put(put(g.mdm, "MSH^1^9", "ADT^A01^ADT_A01"), "MSH^1^12", "2.5^FRA^2.11"), "MSH^1^21", "2.11^PAM_FR"
     ),
-    "MSH9-TYPE MSH^1^9^1^1 200",
+    "ADT-NO-ZBE - 100",
 )
 bad(
     "en-tête",

@@ -424,6 +424,28 @@ async def test_a_professional_who_is_none_is_refused_by_the_matrix(api: Api) -> 
     assert "sim:" in answer.json()["error"]["message"]
 
 
+async def test_what_a_call_is_to_the_indicators(api: Api) -> None:
+    """TD, type of what was read, stay and what set it off: for those who count uses, not for the DMP."""
+    await api.publish()
+    stay = {"value": "V1", "authority": "750000001"}
+    await api.good("/retrieve", unique_id=V1, stay=stay, trigger="prefetch")
+    told = api.entries[-1]
+    assert (told["transaction"], told["type_code"], told["type_system"]) == (
+        "TD3.2",
+        "11502-2",
+        samples.LOINC,
+    )
+    assert (told["stay"], told["trigger"]) == (stay, "prefetch")
+    await api.post("/visibility", unique_id=V1, hide_from=["professionals"])
+    assert api.entries[-1]["transaction"] == "TD3.3a"
+    await api.post("/visibility", unique_id=V1, show_to=["patient"])
+    assert api.entries[-1]["transaction"] == "TD3.3b"
+    await api.post("/archive", unique_id=V1, archived=True)
+    assert api.entries[-1]["transaction"] == "TD3.3d"
+    await api.post("/existence")
+    assert api.entries[-1]["transaction"] == "TD0.2"
+
+
 async def test_every_call_is_recorded_twice_without_the_patient(api: Api) -> None:
     """Who, what, uniqueId, outcome: before the DMP is asked, and after."""
     await api.publish()
@@ -435,6 +457,10 @@ async def test_every_call_is_recorded_twice_without_the_patient(api: Api) -> Non
         "user": "810100000016",
         "structure": build.FINESS,
         "documents": [V1],
+        "transaction": "TD3.1a",
+        "profession": "10",
+        "stay": None,
+        "trigger": None,
     }
     assert before == {**common, "outcome": "asked"}
     assert after == {**common, "outcome": "success", "code": ""}
@@ -505,6 +531,13 @@ async def test_mounted_in_the_gateway_with_its_journal_and_metrics(
         facts = [json.loads(row.data) for row in rows]
         assert [f["outcome"] for f in facts] == ["asked", "permanent"]
         assert facts[0]["destination"] == "dmp"
+        (told,) = await gateway.journal.read(
+            lambda s: s.execute(text("SELECT body FROM indicator_fact")).scalars().all()
+        )
+        use = json.loads(told)
+        assert (use["fact"], use["transaction"], use["outcome"]) == ("dmp_consultation", "TD3.1", "failure")
+        assert use["user"] == {"rpps": "10100000016", "profession": "10"}
+        assert use["finess"] == build.FINESS[1:]
     finally:
         await gateway.stop()
     journal = b"".join(p.read_bytes() for p in tmp_path.glob("journal.sqlite*"))

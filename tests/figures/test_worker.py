@@ -144,7 +144,7 @@ async def test_the_worker_dies_with_its_gateway(tmp_path: Path) -> None:
         asyncio.run(main())
         """
     )
-    parent = subprocess.Popen(
+    parent = subprocess.Popen(  # noqa: ASYNC220 - it has to outlive nobody
         [sys.executable, "-c", program, str(tmp_path / "none.sqlite")], stdout=subprocess.PIPE, text=True
     )
     try:

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from indicators.engine import compute, find
-from indicators.events import KINDS, read_event
+from indicators.events import KINDS, read_event, schema
 from indicators.facts import FactError
 from indicators.world import World
 
@@ -43,6 +44,23 @@ def test_an_event_is_a_fact() -> None:
         "type_system": "2.16.840.1.113883.6.1",
         "unique_id": "1.2.3",
     }
+
+
+def test_the_published_schema_takes_what_is_taken_and_refuses_what_is_refused() -> None:
+    check = Draft202012Validator(schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    check.check_schema(schema())
+    assert check.is_valid(EVENT) and check.is_valid([EVENT, EVENT])
+    for changes in (
+        {"type": "delivery"},
+        {"fact_id": "x"},
+        {"transaction": "T3.2"},
+        {"outcome": "yes"},
+        {"document": {"typeKode": "x"}},
+    ):
+        with pytest.raises(FactError):
+            read_event(json.dumps(EVENT | changes))
+        assert not check.is_valid(EVENT | changes), changes
+    assert not check.is_valid([])
 
 
 def test_the_same_event_twice_counts_once() -> None:

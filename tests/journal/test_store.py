@@ -168,6 +168,11 @@ HOT = (
     "delivery_by_key",
     "receipts_of_delivery",
     "awaited_due",
+    "digest_of_fact",
+    "documents_for_facts",
+    "indicator_fact_exists",
+    "indicator_facts_after",
+    "received_for_facts",
 )
 
 

@@ -29,6 +29,7 @@ from gateway.validation.validator import Validator
 from gateway.validation.words import STATES, as_text
 from tests.exchange.harness import Running, cda, delete, running, submit
 from tests.exchange.harness import replace as replacement
+from tests.hl7.test_adt import adt
 from tests.official import OFFICIAL, official
 
 SCHEMA = json.loads(
@@ -96,7 +97,10 @@ MESSAGES = {
         control_id="M1",
     ),
     "LF on the wire": GOOD.replace(b"\r", b"\n"),
-    "type": edit((b"MDM^T02^MDM_T02", b"ADT^A01^ADT_A01"))(GOOD),
+    "type": edit((b"MDM^T02^MDM_T02", b"SIU^S12^SIU_S12"))(GOOD),
+    "ADT in name alone": edit((b"MDM^T02^MDM_T02", b"ADT^A01^ADT_A01"))(GOOD),
+    "ADT": adt(control_id="M1"),
+    "ADT that names nothing": adt(control_id="M1", PID="PID|1", PV1="PV1|1|I", ZBE=None),
     "event": edit((b"MDM^T02^MDM_T02", b"MDM^T06^MDM_T02"))(GOOD),
     "version": edit((b"|T|2.6|", b"|T|2.3|"))(GOOD),
     "processing": edit((b"|T|2.6|", b"|X|2.6|"))(GOOD),

@@ -151,7 +151,7 @@ def build(
     out.write(_encoded(_participations(parties or parties_of(mail)), encoding))
     text = binascii.b2a_base64(to_charset(mail.body, encoding), newline=False).decode("ascii")
     tail = [
-        _obx(2, "ED", f"{_e(_mail_id(mail))}^{_e(mail.subject)}", f"^text^^Base64^{text}"),
+        _obx(2, "ED", f"{_e(mail_id(mail))}^{_e(mail.subject)}", f"^text^^Base64^{text}"),
         *_flags(document, previous),
     ]
     out.write(_encoded(tail, encoding))
@@ -282,7 +282,7 @@ def _authority(authority: str) -> str:
     return f"&{authority}&ISO" if _OID.fullmatch(authority) else _e(authority)
 
 
-def _mail_id(mail: InboundMail) -> str:
+def mail_id(mail: InboundMail) -> str:
     """OBX-3.1 of the mail: its Message-ID as in the header, else a mark of its bytes."""
     return mail.message_id or f"sha256:{mail.digest}"
 

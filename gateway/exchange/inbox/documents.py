@@ -24,8 +24,10 @@ from gateway.cda.received import Again, ReceivedDecision, check_received
 from gateway.cda.versions import patient_key
 from gateway.errors import Finding, rejected
 from gateway.exchange.identifiers import control_id
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.reception import WHOLE, store_parts
 from gateway.exchange.tell import DPI
+from gateway.hl7.transmission import Action
 from gateway.journal import mails, payloads, queue, records
 from gateway.journal.mails import Mail, NewReceivedDocument
 from gateway.journal.queue import NewDelivery
@@ -91,6 +93,7 @@ async def forward(
     book: RuleBook,
     settings: Settings,
     now: float,
+    publisher: Publisher,
 ) -> bool:
     """Enqueue the new documents of `decided`; False when the register changed meanwhile (decide again)."""
     async with AsyncExitStack() as stack:
@@ -113,6 +116,7 @@ async def forward(
                 book=book,
                 settings=settings,
                 now=now,
+                publisher=publisher,
             )
         )
         if done:
@@ -140,6 +144,7 @@ def _forward(
     book: RuleBook,
     settings: Settings,
     now: float,
+    publisher: Publisher,
 ) -> bool:
     """The commit. Runs in the journal's writer thread."""
     again = decide(session, incoming, book)
@@ -150,6 +155,10 @@ def _forward(
     for made in messages:
         document, decision = incoming.documents[made.number], decided.decisions[made.number]
         header = document.document.header
+        type_code = header.code.code if header.code else ""
+        about = publisher.about_mail(
+            incoming.route, incoming.message_id, mail.sha256, header.code.system if header.code else ""
+        )
         delivery_id = queue.enqueue(
             session,
             NewDelivery(
@@ -177,15 +186,18 @@ def _forward(
                 version=header.version,
                 replaces_uid=str(header.replaced_id) if header.replaced_id else None,
                 action=document.action,
-                type_code=header.code.code if header.code else "",
+                type_code=type_code,
                 patient=patient_key(document.document),
                 confidentiality=document.confidentiality,
                 sha256=document.document.sha256,
                 size=len(document.document.content),
                 delivery_id=delivery_id,
+                about=about,
             ),
             now,
         )
+        if document.action is not Action.DELETE:
+            publisher.received(session, about, document.document.uid, type_code, now)
         records.add_fact(
             session,
             "document_received",
@@ -195,7 +207,7 @@ def _forward(
             set_key=decision.set_key,
             version=header.version,
             action=document.action.value,
-            type_code=header.code.code if header.code else "",
+            type_code=type_code,
             mailbox=mail.mailbox,
         )
     return True

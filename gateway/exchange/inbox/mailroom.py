@@ -36,6 +36,7 @@ from gateway.exchange.inbox import documents, ending, receipts
 from gateway.exchange.inbox.keeping import JournalKeeper, MailboxState
 from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.overload import Backlog
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.journal import mails, payloads, reports
@@ -111,7 +112,9 @@ class Mailroom:
         wake: Callable[[Iterable[str]], None],
         clock: Clock | None = None,
         backlog: Backlog | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
+        self._publisher = publisher or Publisher(None, telemetry)
         self._backlog = backlog
         self._journal = journal
         self._all = connectors
@@ -262,7 +265,9 @@ class Mailroom:
                 return await self._incoming(mail, treated, now)
 
     async def _receipts(self, mail: Mail, found: Receipts, now: float) -> set[str]:
-        wake = await self._journal.write(lambda s: receipts.record(s, mail, found, self._settings, now))
+        wake = await self._journal.write(
+            lambda s: receipts.record(s, mail, found, self._settings, now, self._publisher)
+        )
         for fact in found.facts:
             self._telemetry.receipts.labels(fact.event, fact.fact).inc()
             log.info("mail %d: %s %s of delivery %d", mail.id, fact.event, fact.fact, fact.delivery)
@@ -311,7 +316,7 @@ class Mailroom:
             if not decided.new or decided.waits:
                 break
             if await documents.forward(
-                self._journal, mail, incoming, decided, self._book, self._settings, now
+                self._journal, mail, incoming, decided, self._book, self._settings, now, self._publisher
             ):
                 if self._backlog is not None:
                     self._backlog.add(len(decided.new))
@@ -380,6 +385,7 @@ class Mailroom:
                         connectors=self._all,
                         settings=self._settings,
                         now=now,
+                        publisher=self._publisher,
                     )
                 )
                 self._telemetry.receipts.labels("Z02", "never").inc()

@@ -16,10 +16,12 @@ from datetime import UTC, datetime
 
 from sqlmodel import Session
 
-from connectors.mailbox_port import Receipts
+from connectors.mailbox_port import ReceiptFact, Receipts
 from connectors.port import Connector, Outcome, OutcomeClass, Report
 from gateway.exchange import incidents
+from gateway.exchange.delivery import DeliveryState
 from gateway.exchange.incidents import INCIDENTS
+from gateway.exchange.publisher import Publisher
 from gateway.exchange.tell import DPI, tell_all
 from gateway.journal import mails, records
 from gateway.journal.mails import KnownDelivery, KnownReceipt
@@ -27,11 +29,18 @@ from gateway.settings import Settings
 
 DELAYED = "delayed"
 """`Receipt.fact` of a report that nothing is decided yet."""
+SILENT = "silence"
+"""Word of the fact that says that no news came after a delay."""
 SILENCE = "Aucun accusé de remise n'est revenu : la remise est à vérifier avec le destinataire."
 
 
 def record(
-    session: Session, mail: mails.Mail, receipts: Receipts, settings: Settings, now: float
+    session: Session,
+    mail: mails.Mail,
+    receipts: Receipts,
+    settings: Settings,
+    now: float,
+    publisher: Publisher,
 ) -> set[str]:
     """Write the facts of a mail; the words to wake."""
     wake: set[str] = set()
@@ -39,10 +48,11 @@ def record(
         return wake  # done before
     for fact in receipts.facts:
         delivery = mails.delivery(session, fact.delivery)
-        told = _news(fact.report, mails.receipts_of(session, delivery.id))
+        before = mails.receipts_of(session, delivery.id)
+        told = _news(fact.report, before)
         if fact.event == "Z02" and fact.report is not None:
             mails.came(session, delivery.id)
-        mails.add_receipt(
+        receipt_id = mails.add_receipt(
             session,
             mail.id,
             delivery.id,
@@ -65,6 +75,7 @@ def record(
             failed=fact.failed,
             destination=delivery.destination,
         )
+        _publish(session, publisher, delivery, fact, f"receipt-{receipt_id}", before, now)
         if (
             told
             and fact.report is not None
@@ -79,7 +90,12 @@ def record(
 
 
 def overdue(
-    session: Session, delivery_id: int, connectors: Mapping[str, Connector], settings: Settings, now: float
+    session: Session,
+    delivery_id: int,
+    connectors: Mapping[str, Connector],
+    settings: Settings,
+    now: float,
+    publisher: Publisher,
 ) -> set[str]:
     """A receipt that never came: a person is told; the DPI too (N) when the last news was a delay."""
     if not mails.came(session, delivery_id):
@@ -109,12 +125,53 @@ def overdue(
             failed=True,
             destination=delivery.destination,
         )
+        # after a delay, silence is what the DPI is told: it failed
+        publisher.came_back(
+            session,
+            delivery.id,
+            delivery.destination,
+            delivery.recipient,
+            SILENT,
+            "failure",
+            code,
+            now,
+        )
         if report is not None and tell_all(
             session, delivery_id, report, settings, datetime.fromtimestamp(now, UTC)
         ):
             wake.add(DPI)
     _note(session, delivery, None, "Z02", code, SILENCE, now)
     return wake
+
+
+def _publish(
+    session: Session,
+    publisher: Publisher,
+    delivery: KnownDelivery,
+    fact: ReceiptFact,
+    word: str,
+    before: Sequence[KnownReceipt],
+    now: float,
+) -> None:
+    """To the indicators: what did not arrive takes its success back; what arrived after all is one again. What the
+    reader does with it (Z03) changes nothing of the sending (docs/decisions/0034)."""
+    if fact.event != "Z02" or (fact.fact == DELAYED and not fact.failed):
+        return
+    if not fact.failed:
+        lost = any(r.event == "Z02" and r.report is not None and not r.report.accepted for r in before)
+        stands = delivery.state == DeliveryState.SUCCEEDED and not lost
+        if stands and not publisher.told(session, delivery.id, SILENT):
+            return
+    publisher.came_back(
+        session,
+        delivery.id,
+        delivery.destination,
+        delivery.recipient,
+        word,
+        "failure" if fact.failed else "success",
+        fact.code,
+        now,
+    )
 
 
 def _news(report: Report | None, before: Sequence[KnownReceipt]) -> bool:

@@ -79,6 +79,7 @@ def read_transmission(message: Message, book: RuleBook, table: Profile | None = 
         check_routing(flags, given, action, parties, observations, table, findings)
     if not known or action is None or not parts:
         return Reading(None, findings)
+    pv1 = message.first("PV1")
     transmission = Transmission(
         control_id=message.control_id,
         message_type=message.type,
@@ -105,5 +106,9 @@ def read_transmission(message: Message, book: RuleBook, table: Profile | None = 
         body_ps=body_ps,
         body_patient=body_patient,
         patient_may_not_answer=no_answer,
+        sent_at=message.msh.value(7),
+        stay_kind=pv1.value(21) if pv1 else "",
+        admitted_at=pv1.value(44) if pv1 else "",
+        discharged_at=pv1.value(45) if pv1 else "",
     )
     return Reading(transmission, findings)

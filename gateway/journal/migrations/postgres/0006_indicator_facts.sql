@@ -20,3 +20,4 @@ CREATE TABLE indicator_secret (
     PRIMARY KEY (id)
 );
 ALTER TABLE document ADD COLUMN about TEXT DEFAULT '{}' NOT NULL;
+ALTER TABLE received_document ADD COLUMN about TEXT DEFAULT '{}' NOT NULL;
