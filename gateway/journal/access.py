@@ -75,9 +75,7 @@ def failure(session: Session, key: str) -> Any | None:
 
 def keep_failure(session: Session, key: str, failures: int, now: float, locked_until: float | None) -> None:
     """Count one."""
-    run(
-        session, "keep_sign_in_failure", key=key, failures=failures, now=now, locked_until=locked_until
-    )
+    run(session, "keep_sign_in_failure", key=key, failures=failures, now=now, locked_until=locked_until)
 
 
 def forget_failure(session: Session, key: str) -> None:
