@@ -22,6 +22,7 @@ import uvicorn
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.access import Access
+from gateway.accounts.administration import Administration
 from gateway.accounts.desk import Desk, link_of, open_desk
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
@@ -132,6 +133,10 @@ class Gateway:
             log.warning("no link for the first administrator: %s", e)
             return None
         return None if link is None else link_of(self.settings.web, self.web_port, link)
+
+    def administration(self) -> Administration:
+        """What administrators do, with the port in use."""
+        return Administration(self.desk, self.settings.web, self.web_port)
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""

@@ -30,7 +30,7 @@ from gateway.journal import access
 from gateway.journal.sql import lock
 from gateway.journal.store import Journal
 from gateway.rights import Role
-from gateway.settings import AccountSettings
+from gateway.settings_web import AccountSettings
 
 Deed = Literal["disable", "enable", "unlock"]
 LOGIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
@@ -261,9 +261,7 @@ class People:
 
     # --- what a person changes ------------------------------------------------------------------------------
 
-    async def change_password(
-        self, account_id: int, password: str, who: Actor, agent: str, before: str
-    ) -> Opened:
+    async def change_password(self, account_id: int, password: str, who: Actor, agent: str) -> Opened:
         """Another password, and another session instead of all that there were."""
         row = await self._journal.write(lambda s: access.account_of(s, account_id))
         if row is None:

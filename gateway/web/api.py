@@ -22,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
 from gateway.access import Denied
+from gateway.accounts.people import NotDone
 from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
@@ -29,7 +30,20 @@ from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
 from gateway.rights import Right
 from gateway.settings import Settings
-from gateway.web import by_hand, incidents, mail_wording, mailboxes, signing, tolerances, validation, wording
+from gateway.web import (
+    accounts,
+    administering,
+    by_hand,
+    incidents,
+    mail_wording,
+    mailboxes,
+    my_account,
+    signing,
+    tolerances,
+    trace,
+    validation,
+    wording,
+)
 from gateway.web.guarding import Forbidden, SignInFirst
 
 HERE = Path(__file__).parent
@@ -46,7 +60,13 @@ NO_ACCOUNTS = (
 )
 
 
-class GatewayView(validation.ValidationView, by_hand.ByHandView, signing.SigningView, Protocol):
+class GatewayView(
+    validation.ValidationView,
+    by_hand.ByHandView,
+    signing.SigningView,
+    administering.AdministeringView,
+    Protocol,
+):
     """What the web may ask of a running gateway."""
 
     settings: Settings
@@ -120,12 +140,21 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(by_hand.create_router(gateway))
     if web.accounts.enabled:
         app.include_router(signing.create_router(gateway, pages))
+        app.include_router(my_account.create_router(gateway, pages))
+        app.include_router(accounts.create_router(gateway, pages))
+        app.include_router(trace.create_router(gateway, pages))
+    app.include_router(administering.create_router(gateway))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
     async def _refused(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, Refused | Denied)
         return by_hand.refused(fault)
+
+    @app.exception_handler(NotDone)
+    async def _not_done(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, NotDone)
+        return administering.not_done(fault)
 
     @app.exception_handler(SignInFirst)
     async def _sign_in_first(request: Request, fault: Exception) -> Response:
