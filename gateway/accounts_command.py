@@ -18,13 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.access import LOCAL
-from gateway.accounts.administration import Administration, Change, Wanted, WantedToken
-from gateway.accounts.desk import open_desk
-from gateway.accounts.trace import Actor
 from gateway.by_hand_command import access_of, call, say, where
 from gateway.errors import ConfigurationFault
-from gateway.exchange.identifiers import Clock
-from gateway.journal.store import Journal
 from gateway.rights import SCOPES, Role
 from gateway.settings import Settings, load_settings
 
@@ -93,6 +88,8 @@ def operator() -> str:
 
 
 def _body(args: argparse.Namespace) -> Any:
+    from gateway.accounts.administration import Change, Wanted, WantedToken
+
     if args.command == "tokens":
         return WantedToken(name=args.name, scopes=args.scope, days=args.days)
     if args.action == "invite":
@@ -137,6 +134,13 @@ def _remote(args: argparse.Namespace) -> dict[str, Any] | None:
 
 async def _direct(args: argparse.Namespace, settings: Settings, base: Path) -> dict[str, Any]:
     """In the journal itself."""
+    # what the other commands of this program need not wait for
+    from gateway.accounts.administration import Administration
+    from gateway.accounts.desk import open_desk
+    from gateway.accounts.trace import Actor
+    from gateway.exchange.identifiers import Clock
+    from gateway.journal.store import Journal
+
     user = operator()
     who = Actor(f"{LOCAL} ({user})" if user else LOCAL, "command")
     journal = await Journal.open(base / settings.journal.path, settings.journal.at(base))

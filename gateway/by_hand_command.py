@@ -159,8 +159,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def call(
     access: LocalAccess, path: str, body: dict[str, Any] | None = None, operator: str = ""
 ) -> dict[str, Any]:
-    """One request. `EnvironmentFault` with the gateway's own sentence when it refuses, `ConfigurationFault` when it does
-    not answer. `operator`: who runs the command."""
+    """One request. `EnvironmentFault` with the gateway's own sentence when it refuses, `ConfigurationFault` when it
+    does not answer. `operator`: who runs the command."""
     request = urllib.request.Request(  # noqa: S310 - the scheme is ours, or was checked
         access.url + path,
         data=None if body is None else json.dumps(body).encode(),

@@ -38,6 +38,7 @@ from gateway.web import (
     mail_wording,
     mailboxes,
     my_account,
+    oidc,
     signing,
     tolerances,
     trace,
@@ -143,6 +144,8 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         app.include_router(my_account.create_router(gateway, pages))
         app.include_router(accounts.create_router(gateway, pages))
         app.include_router(trace.create_router(gateway, pages))
+    if gateway.oidc is not None:
+        app.include_router(oidc.create_router(gateway, pages, gateway.oidc))
     app.include_router(administering.create_router(gateway))
 
     @app.exception_handler(Refused)
