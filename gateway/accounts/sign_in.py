@@ -179,7 +179,8 @@ class SignIn:
 
     def _next(self, found: Any | None, after: int, now: float) -> tuple[int, float | None]:
         """(failures with this one, until when to wait if it fails)."""
-        recent = found is not None and found.failed_at is not None and 0 <= now - found.failed_at < FORGET
+        # of tries at the same time the one that is counted last may have begun first
+        recent = found is not None and found.failed_at is not None and abs(now - found.failed_at) < FORGET
         failures = (found.failures if found is not None and recent else 0) + 1
         if failures < after:
             return failures, None
