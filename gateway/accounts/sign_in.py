@@ -33,7 +33,6 @@ FORGET: Final = 86_400.0
 """Seconds without a failure after which all is forgotten."""
 WRONG: Final = "Identifiant ou mot de passe incorrect."
 WAIT: Final = "Trop d’échecs : réessayez dans {}."
-MAX_LOGIN: Final = 64
 
 
 class Refused(BadInput):
@@ -59,7 +58,7 @@ class _Try:
 
 def canonical(login: str) -> str:
     """As it is kept: lower case, no space around, no control character."""
-    return "".join(c for c in login.strip().lower() if c.isprintable())[:MAX_LOGIN]
+    return "".join(c for c in login.strip().lower() if c.isprintable())
 
 
 class SignIn:
