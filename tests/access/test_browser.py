@@ -69,8 +69,10 @@ async def test_from_the_link_to_the_accounts_and_back_in(tmp_path: Path, browser
                     width(browser, pixels)
                     wide = browser.execute_script("return document.documentElement.scrollWidth")
                     assert wide <= pixels, f"{path}: {wide} pixels wide on a screen of {pixels}"
-            browser.find_element(By.CSS_SELECTOR, ".session button").click()
-            WebDriverWait(browser, 60).until(lambda b: title(b) == "Connexion")
+            leave = browser.find_element(By.CSS_SELECTOR, ".session button")
+            leave.click()
+            WebDriverWait(browser, 60).until(staleness_of(leave))
+            assert title(browser) == "Connexion"
             assert "Vous êtes déconnecté" in browser.page_source
             browser.get(f"{base}/tolerances?days=7")
             send(browser, login=ADMIN, password="not the one")
