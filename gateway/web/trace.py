@@ -57,6 +57,29 @@ ACTIONS = {
     "mail-retry": "courriel traité de nouveau",
     "mail-seen": "courriel vu",
 }
+DETAILS = {
+    "after": "après",
+    "before": "avant",
+    "days": "jours",
+    "external": "identifiant externe",
+    "how": "par",
+    "id": "n°",
+    "kind": "lien",
+    "method": "méthode",
+    "number": "nombre",
+    "role": "rôle",
+    "scopes": "portées",
+    "seconds": "secondes",
+}
+VALUES = {
+    "external": "service d’identité",
+    "first": "premier administrateur",
+    "link": "lien à usage unique",
+    "new": "nouveau compte",
+    "password": "mot de passe",
+    "password-changed": "changement de mot de passe",
+    "reset": "nouveau mot de passe",
+}
 VIAS = {"session": "session", "token": "jeton", "command": "ligne de commande", "": "—"}
 Text = Annotated[str, Query(max_length=100)]
 
@@ -127,7 +150,18 @@ def create_router(gateway: TraceView, pages: Environment) -> APIRouter:
 
 
 def _details(details: dict[str, Any]) -> str:
-    return ", ".join(f"{k} : {v if isinstance(v, str) else json.dumps(v)}" for k, v in details.items())
+    """`rôle : lecteur, identifiant externe : non`."""
+    return ", ".join(f"{DETAILS.get(k, k)} : {_value(v)}" for k, v in details.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "oui" if value else "non"
+    if isinstance(value, str):
+        return VALUES.get(value, value)
+    if isinstance(value, list):
+        return " ".join(map(_value, value))
+    return "—" if value is None else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
