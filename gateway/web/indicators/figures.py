@@ -18,7 +18,7 @@ from indicators.engine import Row
 from indicators.published import Published
 
 WIDE = charts.Box(760, 300)
-NARROW = charts.Box(340, 240, left=46, right=4, top=16)
+NARROW = charts.Box(340, 250, left=46, right=6, top=30)
 ATTEMPTS = "TBB-1"
 
 

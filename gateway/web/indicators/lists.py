@@ -19,6 +19,7 @@ from typing import Any
 from gateway.web.indicators import words
 from indicators.catalogue import Catalogue
 from indicators.explain import Explained, Explanation
+from indicators.why import Why
 
 PAGE = 100
 """Subjects on a page: the whole list is a download."""
@@ -137,7 +138,7 @@ def _entry(member: Explained, rate: bool, catalogue: Catalogue) -> Entry:
         name,
         place,
         verdict,
-        member.sentence,
+        "" if member.why == Why.COUNTS.value else member.sentence,
         _pairs(member.subject, catalogue, first),
         [_pairs(e, catalogue, "") for e in member.evidence],
     )

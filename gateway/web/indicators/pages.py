@@ -135,7 +135,8 @@ def create_router(
 
     async def absent(caller: Caller, fault: _Absent, finess: str = "", month: str = "") -> Response:
         establishments = await figures.establishments()
-        known = next((e for e in establishments if e.finess == finess), None)
+        known = next((e for e in establishments if finess in ("", e.finess)), None)
+        finess = known.finess if known else finess
         months = await figures.months(finess) if known else []
         return await p.html(
             "absent.html",
