@@ -22,6 +22,7 @@ import uvicorn
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.access import Access
+from gateway.accounts.desk import Desk, link_of, open_desk
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
@@ -52,9 +53,12 @@ from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
 from gateway.plugins import dpi_routes, error_loops, find_connectors, mailboxes_astray, make_rulebook
 from gateway.rules import Preset, RuleBook
-from gateway.settings import Settings
+from gateway.settings import Settings, WebSettings
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
+from gateway.web.guard import Guard
+from gateway.web.guarding import Guarding
+from indicators.published import Figures
 
 log = logging.getLogger("gateway")
 
@@ -89,6 +93,10 @@ class Gateway:
         self.alarms: Watch
         self.retention: Retention
         self.access: Access
+        self.desk: Desk
+        self.guard: Guard
+        self.guarding: Guarding
+        self.figures: Figures | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -115,6 +123,17 @@ class Gateway:
     def web_port(self) -> int:
         """The port that the web has; 0 when it is disabled."""
         return self._web.port if self._web else 0
+
+    async def first_access(self) -> str | None:
+        """A one-time link for the first administrator, when there is no account; each call makes another one."""
+        if not (self.settings.web.enabled and self.settings.web.accounts.enabled):
+            return None
+        try:
+            link = await self.desk.people.first()
+        except JournalUnavailable as e:
+            log.warning("no link for the first administrator: %s", e)
+            return None
+        return None if link is None else link_of(self.settings.web, self.web_port, link)
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""
@@ -306,7 +325,11 @@ class Gateway:
         )
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
-            self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
+            self.desk = open_desk(self.journal, settings.web, clock)
+            self.guard = self.guarding = Guarding(
+                settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace
+            )
+            self._web = _Web(create_app(self, self._apis()), settings.web)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
             self.access.open(self.web_port)
@@ -385,14 +408,23 @@ class _Server(uvicorn.Server):
 class _Web:
     """The HTTP server inside the gateway's loop."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, settings: WebSettings) -> None:
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # whoever could name another address would not be locked out by theirs
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
         )
         self._server = _Server(config)
         self._socket = None
         self._task: asyncio.Task[None] | None = None
-        self._address = (host, port)
+        self._address = (settings.host, settings.port)
 
     @property
     def port(self) -> int:

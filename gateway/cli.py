@@ -203,10 +203,19 @@ async def _run(config: Path | None) -> int:
         f"ready mllp={settings.listener.host}:{gateway.mllp_port} web=http://{settings.web.host}:{gateway.web_port}/",
         flush=True,
     )
+    if (link := await gateway.first_access()) is not None:
+        print(first_access_in_words(link, settings.web.accounts.first_invitation), flush=True)
     await stop.wait()
     logging.getLogger("gateway").info("stopping: no new messages, those under way are answered")
     await gateway.stop()
     return 0
+
+
+def first_access_in_words(link: str, seconds: float) -> str:
+    """One line: nobody has an account yet, and by which link the first administrator comes in."""
+    return (
+        f"aucun compte : créer celui de l'administrateur (lien à usage unique, {seconds / 3600:g} h) : {link}"
+    )
 
 
 def _cda_package(directory: Path, form: str) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 from connectors.simulator_port import HISTORY_EVERY, Simulator, print_history
 from gateway import logs, views
 from gateway.app import Gateway
-from gateway.cli import SIMULATOR_GROUP, ack_in_words
+from gateway.cli import SIMULATOR_GROUP, ack_in_words, first_access_in_words
 from gateway.errors import ConfigurationFault
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
@@ -93,6 +93,8 @@ async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_
         _say(f"dossier         : {directory} (effacé à l'arrêt)")
         page = f"http://{LOOPBACK}:{gateway.web_port}/"
         _say(f"page web        : {page}    API : {page}api/v1/messages/{Message.parse(payload).control_id}")
+        if (link := await gateway.first_access()) is not None:
+            _say(first_access_in_words(link, settings.web.accounts.first_invitation))
         if not once:
             command = f"{Path(sys.argv[0])} send FICHIER --port {gateway.mllp_port}"
             _say(f"autre message   : {command}   (Ctrl-C pour arrêter)")

@@ -20,7 +20,7 @@ from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 8
 """Older journals are brought to it by `gateway/journal/migrations`."""
 
 

@@ -261,7 +261,7 @@ def trend(
         label = words.label(chosen, catalogue)
         options = [("Choisi", [(key_of(chosen), f"{chosen.indicator} ({label})")]), *options]
     drawings = []
-    for name, box in (("wide", WIDE), ("narrow", NARROW)):
+    for name, box in (("wide", WIDE), ("slim", NARROW)):
         chart = charts.draw(values, "line" if rate else "columns", box, whole=not rate)
         drawings.append((name, chart, [words.tick(t.value, whole=not rate) for t in chart.ticks]))
     points, years = [], set[str]()
