@@ -22,7 +22,9 @@ import uvicorn
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.access import Access
-from gateway.accounts.desk import Desk, link_of, open_desk
+from gateway.accounts.administration import Administration
+from gateway.accounts.desk import Desk, base_url, link_of, open_desk
+from gateway.accounts.oidc import Oidc
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
@@ -96,6 +98,7 @@ class Gateway:
         self.desk: Desk
         self.guard: Guard
         self.guarding: Guarding
+        self.oidc: Oidc | None = None
         self.figures: Figures | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
@@ -134,6 +137,14 @@ class Gateway:
             log.warning("no link for the first administrator: %s", e)
             return None
         return None if link is None else link_of(self.settings.web, self.web_port, link)
+
+    def base_url(self) -> str:
+        """Where a browser finds the pages."""
+        return base_url(self.settings.web, self.web_port)
+
+    def administration(self) -> Administration:
+        """What administrators do, with the port in use."""
+        return Administration(self.desk, self.settings.web, self.web_port)
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""
@@ -326,6 +337,9 @@ class Gateway:
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
             self.desk = open_desk(self.journal, settings.web, clock)
+            if settings.web.oidc is not None:
+                self.oidc = Oidc(settings.web.oidc, self.base_dir, self.journal, clock)
+                stops.push_async_callback(self.oidc.close)
             self.guard = self.guarding = Guarding(
                 settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace
             )

@@ -1,4 +1,4 @@
-"""The command line: `segur-gateway run | send | validate | delivery | mail | cda-package | db |
+"""The command line: `segur-gateway run | send | validate | delivery | mail | accounts | tokens | cda-package | db |
 check-config | simulator | demo | …`.
 
 Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
@@ -54,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return indicators.run(args)
             case "delivery" | "mail" | "retention":
                 return by_hand_command.run(args)
+            case "accounts" | "tokens":
+                from gateway import accounts_command
+
+                return accounts_command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
             case "db":
@@ -125,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
     )
     by_hand_command.add_parsers(commands)
+    from gateway.accounts_command import add_parsers as accounts_parsers
+
+    accounts_parsers(commands)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument(
         "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))

@@ -19,7 +19,7 @@ import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.errors import EnvironmentFault
-from gateway.settings import AccountSettings
+from gateway.settings_web import AccountSettings
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from sqlmodel import Session
 
 from gateway.accounts import secrets
+from gateway.accounts.oidc import UNKNOWN, Person
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.sessions import Opened, Sessions
 from gateway.accounts.sign_in import canonical
@@ -30,7 +31,7 @@ from gateway.journal import access
 from gateway.journal.sql import lock
 from gateway.journal.store import Journal
 from gateway.rights import Role
-from gateway.settings import AccountSettings
+from gateway.settings_web import AccountSettings
 
 Deed = Literal["disable", "enable", "unlock"]
 LOGIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
@@ -42,9 +43,10 @@ _LOCK: Final = "first account"
 class NotDone(BadInput):
     """What was asked cannot be done. `str()` is a French sentence."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, subject: str = "") -> None:
         super().__init__(sentence)
         self.code = code
+        self.subject = subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,43 @@ class People:
 
         return await self._journal.write(make)
 
+    # --- the OpenID Connect provider ------------------------------------------------------------------------
+
+    async def recognised(self, person: Person, peer: str, agent: str, before: str = "") -> Opened:
+        """Who the provider says it is comes in: with the account of that subject, or with a new one where the settings
+        give a role. `before`: sum of the session that the browser had, which ends."""
+        now = self._clock.now()
+
+        def take(session: Session) -> Opened:
+            lock(session, f"subject {person.subject}")
+            row = access.account_of_subject(session, person.subject)
+            if row is not None and row.disabled:
+                raise NotDone("DISABLED", UNKNOWN, person.subject)
+            if row is not None:
+                account_id, login = row.id, row.login
+            elif person.role is None:
+                raise NotDone("NO_ACCOUNT", UNKNOWN, person.subject)
+            else:
+                login = _free_login(session, person.subject)
+                name = "".join(c for c in person.name if c.isprintable()).strip()[:MAX_NAME]
+                account_id = access.add_account(session, login, name, person.role, now, None, person.subject)
+                access.drop_invitations(session, None)
+                note(
+                    session,
+                    now,
+                    Actor("", "", peer),
+                    "account-created",
+                    login,
+                    role=person.role,
+                    external=True,
+                )
+            if before:
+                access.close_session(session, before)
+            who = Actor(login, "session", peer)
+            return self._sessions.open(session, account_id, who, agent, how="external", hint=person.id_token)
+
+        return await self._journal.write(take)
+
     # --- what an administrator changes ----------------------------------------------------------------------
 
     async def everybody(self) -> list[dict[str, Any]]:
@@ -261,9 +300,7 @@ class People:
 
     # --- what a person changes ------------------------------------------------------------------------------
 
-    async def change_password(
-        self, account_id: int, password: str, who: Actor, agent: str, before: str
-    ) -> Opened:
+    async def change_password(self, account_id: int, password: str, who: Actor, agent: str) -> Opened:
         """Another password, and another session instead of all that there were."""
         row = await self._journal.write(lambda s: access.account_of(s, account_id))
         if row is None:
@@ -316,6 +353,14 @@ def _free(session: Session, subject: str | None, account_id: int | None) -> None
     row = access.account_of_subject(session, subject)
     if row is not None and row.id != account_id:
         raise NotDone("SUBJECT", "Un autre compte a déjà cet identifiant externe.")
+
+
+def _free_login(session: Session, subject: str) -> str:
+    """A login for a person of whom only the provider's name is known."""
+    login = canonical(subject)
+    if LOGIN.fullmatch(login) and access.account(session, login) is None:
+        return login
+    return f"externe-{secrets.sum_of(subject)[:16]}"
 
 
 def _checked(login: str, name: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from gateway.exchange.identifiers import Clock
 from gateway.journal import access
 from gateway.journal.store import Journal
 from gateway.rights import Role
-from gateway.settings import AccountSettings
+from gateway.settings_web import AccountSettings
 
 SEEN_EVERY: Final = 30.0
 """Seconds between two notes that a session is in use."""

@@ -25,7 +25,7 @@ from gateway.exchange.identifiers import Clock
 from gateway.journal import access
 from gateway.journal.sql import lock
 from gateway.journal.store import Journal
-from gateway.settings import AccountSettings
+from gateway.settings_web import AccountSettings
 
 ROWS: Final = 10_000
 """Addresses and unknown logins whose failures are remembered."""

@@ -22,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__, views
 from gateway.access import Denied
+from gateway.accounts.people import NotDone
 from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Refused
 from gateway.exchange.inbox.keeping import MailboxState
@@ -29,7 +30,21 @@ from gateway.exchange.telemetry import Telemetry
 from gateway.journal.store import Journal
 from gateway.rights import Right
 from gateway.settings import Settings
-from gateway.web import by_hand, incidents, mail_wording, mailboxes, signing, tolerances, validation, wording
+from gateway.web import (
+    accounts,
+    administering,
+    by_hand,
+    incidents,
+    mail_wording,
+    mailboxes,
+    my_account,
+    oidc,
+    signing,
+    tolerances,
+    trace,
+    validation,
+    wording,
+)
 from gateway.web.guarding import Forbidden, SignInFirst
 from gateway.web.indicators import pages as indicator_pages
 from indicators.published import Figures
@@ -48,7 +63,13 @@ NO_ACCOUNTS = (
 )
 
 
-class GatewayView(validation.ValidationView, by_hand.ByHandView, signing.SigningView, Protocol):
+class GatewayView(
+    validation.ValidationView,
+    by_hand.ByHandView,
+    signing.SigningView,
+    administering.AdministeringView,
+    Protocol,
+):
     """What the web may ask of a running gateway."""
 
     settings: Settings
@@ -124,6 +145,12 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(by_hand.create_router(gateway))
     if web.accounts.enabled:
         app.include_router(signing.create_router(gateway, pages))
+        app.include_router(my_account.create_router(gateway, pages))
+        app.include_router(accounts.create_router(gateway, pages))
+        app.include_router(trace.create_router(gateway, pages))
+    if gateway.oidc is not None:
+        app.include_router(oidc.create_router(gateway, pages, gateway.oidc))
+    app.include_router(administering.create_router(gateway))
     if gateway.figures is not None:
         app.include_router(indicator_pages.create_router(gateway.figures, gateway.guard, pages))
 
@@ -132,6 +159,11 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     async def _refused(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, Refused | Denied)
         return by_hand.refused(fault)
+
+    @app.exception_handler(NotDone)
+    async def _not_done(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, NotDone)
+        return administering.not_done(fault)
 
     @app.exception_handler(SignInFirst)
     async def _sign_in_first(request: Request, fault: Exception) -> Response:

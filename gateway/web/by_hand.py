@@ -9,6 +9,7 @@ Fails: JSON `{"error": {"code", "message"}}`: 401, 403, 404, 409 (it cannot be d
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway import views
 from gateway.access import Denied
+from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Asked, ByHand, Deed, Done, Refused, Several
 from gateway.exchange.retention import Retention
 from gateway.journal import by_hand as rows
@@ -102,7 +104,9 @@ def create_router(gateway: ByHandView) -> APIRouter:
         """Do it to one delivery."""
         client, wanted = await _asked(request, guard, "deliveries", Wanted)
         asked = Asked(client.name, wanted.reason, wanted.even_if_sent)
-        return _done(await gateway.by_hand.one(delivery_id, deed, asked))
+        done = await gateway.by_hand.one(delivery_id, deed, asked)
+        await _told(guard, client, f"delivery-{deed}", str(delivery_id))
+        return _done(done)
 
     @router.post("/api/v1/deliveries/{deed}")
     async def act_on_several(deed: Deed, request: Request) -> dict[str, Any]:
@@ -112,9 +116,13 @@ def create_router(gateway: ByHandView) -> APIRouter:
         if (wanted.destination is None) == (wanted.message is None):
             raise Refused("REASON", "Nommer une destination, ou un message (MSH-10).")
         if wanted.destination is not None:
-            return _several(await gateway.by_hand.to(wanted.destination, deed, asked))
-        assert wanted.message is not None
-        return _several(await gateway.by_hand.of(wanted.message, wanted.sender, deed, asked))
+            found = await gateway.by_hand.to(wanted.destination, deed, asked)
+        else:
+            assert wanted.message is not None
+            found = await gateway.by_hand.of(wanted.message, wanted.sender, deed, asked)
+        subject = wanted.destination or wanted.message or ""
+        await _told(guard, client, f"delivery-{deed}", subject, number=len(found.done))
+        return _several(found)
 
     @router.get("/api/v1/mails/waiting")
     async def mails(request: Request, limit: Rows = 100) -> dict[str, Any]:
@@ -128,6 +136,7 @@ def create_router(gateway: ByHandView) -> APIRouter:
         """Treat a mail again, or note that a person has seen it."""
         client, wanted = await _asked(request, guard, "mails", Wanted)
         await gateway.by_hand.mail(mail_id, deed, Asked(client.name, wanted.reason))
+        await _told(guard, client, f"mail-{deed}", str(mail_id))
         return {"id": mail_id}
 
     @router.get("/api/v1/retention")
@@ -137,6 +146,12 @@ def create_router(gateway: ByHandView) -> APIRouter:
         return asdict(await gateway.retention.sweep(dry_run=True))
 
     return router
+
+
+async def _told(guard: Guard, caller: Caller, action: str, subject: str, **details: Any) -> None:
+    """The trace of what is a fact already: a journal that is away now must not deny what was done."""
+    with contextlib.suppress(JournalUnavailable):
+        await guard.audit(caller, action, subject, **details)
 
 
 async def _asked(request: Request, guard: Guard, scope: str, model: type[W]) -> tuple[Caller, W]:

@@ -16,6 +16,7 @@ from gateway.settings import WebSettings
 
 SESSION: Final = "segur_session"
 FORM: Final = "segur_form"
+OIDC: Final = "segur_externe"
 _MAX: Final = 100
 
 
@@ -49,11 +50,17 @@ class Cookies:
         """The same, empty when the browser has none."""
         return self._read(request, FORM)
 
-    def set_form(
-        self, response: Response, secret: str, same_site: Literal["lax", "strict"] = "strict"
-    ) -> None:
+    def set_form(self, response: Response, secret: str) -> None:
         """Remember it for this browser's forms."""
-        self._set(response, FORM, secret, same_site)
+        self._set(response, FORM, secret, "strict")
+
+    def oidc(self, request: Request) -> str:
+        """What tells the browser that went to the OpenID Connect provider."""
+        return self._read(request, OIDC)
+
+    def set_oidc(self, response: Response, secret: str) -> None:
+        """It comes back from another site: not `Strict`."""
+        self._set(response, OIDC, secret, "lax")
 
     def _read(self, request: Request, name: str) -> str:
         found = request.cookies.get(self._prefix + name, "")

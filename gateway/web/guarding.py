@@ -12,6 +12,7 @@ Fails: `Denied` (programs), `SignInFirst` and `Forbidden` (pages); `JournalUnava
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -39,6 +40,8 @@ ELSEWHERE: Final = (
 )
 NOT_YOURS: Final = "Votre compte n’a pas le droit de voir cette page ou de faire cette action."
 _SAFE: Final = ("GET", "HEAD")
+_OPERATOR: Final = re.compile(r"[\w.-]{1,32}")
+"""Of the account that runs the command line, which its token alone does not tell."""
 
 
 class SignInFirst(Exception):
@@ -176,9 +179,11 @@ class Guarding:
         found = self._access.find(token)
         if found is not None:
             client, local = found
+            operator = request.headers.get("x-operator", "")
+            name = f"{client.name} ({operator})" if local and _OPERATOR.fullmatch(operator) else client.name
             rights = frozenset(r for r in Right if r in client.scopes)
             via: Via = "command" if local else "token"
-            return Caller(client.name, rights, peer=peer, via=via, scopes=client.scopes)
+            return Caller(name, rights, peer=peer, via=via, scopes=client.scopes)
         kept = await self._tokens.find(token)
         if kept is None:
             log.warning("call without a known token")

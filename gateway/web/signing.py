@@ -12,6 +12,7 @@ Fails: 401 wrong login or password, 429 wait, 503 too many at once; each is a pa
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from starlette.datastructures import FormData
 
 from gateway.accounts import secrets
 from gateway.accounts.desk import Desk
+from gateway.accounts.oidc import Oidc
 from gateway.accounts.passwords import Busy
 from gateway.accounts.people import NotDone
 from gateway.accounts.sessions import Opened
@@ -38,6 +40,11 @@ class SigningView(Protocol):
 
     guarding: Guarding
     desk: Desk
+    oidc: Oidc | None
+
+    def base_url(self) -> str:
+        """Where a browser finds the pages."""
+        ...
 
 
 def field(form: FormData, name: str) -> str:
@@ -61,19 +68,31 @@ def entered(request: Request, guard: Guarding, opened: Opened, back_to: str = ""
     return answer
 
 
+def _shown(
+    pages: Environment, guard: Guarding, request: Request, template: str, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """A page with a form for somebody who is not known."""
+    secret, new = guard.cookies.form(request)
+    csrf = secrets.csrf_of(secret)
+    answer = HTMLResponse(pages.get_template(template).render(csrf=csrf, **values), status)
+    if new:
+        guard.cookies.set_form(answer, secret)
+    return answer
+
+
+def sign_in_page(
+    pages: Environment, guard: Guarding, request: Request, status: int, **values: Any
+) -> HTMLResponse:
+    """The page of log-in, with what went wrong."""
+    return _shown(pages, guard, request, "sign_in.html", status, **values)
+
+
 def create_router(gateway: SigningView, pages: Environment) -> APIRouter:
     """The router for one running gateway."""
     router = APIRouter()
     guard = gateway.guarding
 
-    def shown(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page with a form for somebody who is not known."""
-        secret, new = guard.cookies.form(request)
-        csrf = secrets.csrf_of(secret)
-        answer = HTMLResponse(pages.get_template(template).render(csrf=csrf, **values), status)
-        if new:
-            guard.cookies.set_form(answer, secret)
-        return answer
+    shown = partial(_shown, pages, guard)
 
     @router.get("/connexion", response_class=HTMLResponse)
     async def form(request: Request, suite: str = "", sortie: str = "") -> Response:
@@ -112,9 +131,15 @@ def create_router(gateway: SigningView, pages: Environment) -> APIRouter:
         """Go out: this session ends on every node."""
         caller: Caller = await guard.form()(request)
         hint = await gateway.desk.sessions.close(caller.session, actor(caller))
-        answer: Response = RedirectResponse("/connexion?" + urlencode({"sortie": "1"}), 303)
+        left = f"{gateway.base_url()}/connexion?" + urlencode({"sortie": "1"})
+        place = await gateway.oidc.leave(hint, left) if gateway.oidc is not None and hint else None
+        answer: Response
+        if place is None:
+            answer = RedirectResponse("/connexion?" + urlencode({"sortie": "1"}), 303)
+        else:
+            # no redirection: the policy of forms (`form-action`) lets none lead to another site
+            answer = HTMLResponse(pages.get_template("signed_out.html").render(place=place))
         guard.cookies.close(answer)
-        del hint
         return answer
 
     @router.get("/premier-acces", response_class=HTMLResponse)
