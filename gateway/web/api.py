@@ -46,7 +46,7 @@ from gateway.web import (
     wording,
 )
 from gateway.web.guarding import Forbidden, SignInFirst
-from gateway.web.indicators import pages as indicator_pages
+from gateway.web.indicator_pages import pages as figure_pages
 from indicators.published import Figures
 
 HERE = Path(__file__).parent
@@ -152,7 +152,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         app.include_router(oidc.create_router(gateway, pages, gateway.oidc))
     app.include_router(administering.create_router(gateway))
     if gateway.figures is not None:
-        app.include_router(indicator_pages.create_router(gateway.figures, gateway.guard, pages))
+        app.include_router(figure_pages.create_router(gateway.figures, gateway.guard, pages))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from gateway.web.api import CSP, HERE
 from gateway.web.guard import Guard
-from gateway.web.indicators.pages import create_router
+from gateway.web.indicator_pages.pages import create_router
 from indicators.published import Figures
 from tests.web.indicators.hospital import NOW
 

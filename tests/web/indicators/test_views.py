@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.web.indicators import figures, lists, quality, words
-from gateway.web.indicators.addresses import Asked, cell_of, cell_query, key_of, shifted
+from gateway.web.indicator_pages import figures, lists, quality, words
+from gateway.web.indicator_pages.addresses import Asked, cell_of, cell_query, key_of, shifted
 from indicators.catalogue import default
 from indicators.engine import Row, find
 from indicators.explain import Explained, Explanation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.indicators import words
+from gateway.web.indicator_pages import words
 from indicators.rules import RULES
 
 

@@ -23,9 +23,9 @@ from jinja2 import Environment
 
 from gateway import __version__
 from gateway.web.guard import Caller, Guard, Right
-from gateway.web.indicators import figures as shown
-from gateway.web.indicators import lists, quality, words
-from gateway.web.indicators.addresses import ROOT, Asked, cell_of, is_month, shifted
+from gateway.web.indicator_pages import figures as shown
+from gateway.web.indicator_pages import lists, quality, words
+from gateway.web.indicator_pages.addresses import ROOT, Asked, cell_of, is_month, shifted
 from indicators import export, periods
 from indicators.catalogue import Catalogue, default
 from indicators.engine import Result

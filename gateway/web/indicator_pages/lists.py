@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.web.indicators import words
+from gateway.web.indicator_pages import words
 from indicators.catalogue import Catalogue
 from indicators.explain import Explained, Explanation
 from indicators.why import Why

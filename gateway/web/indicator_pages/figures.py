@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.web import charts
-from gateway.web.indicators import words
-from gateway.web.indicators.addresses import Asked, key_of
+from gateway.web.indicator_pages import words
+from gateway.web.indicator_pages.addresses import Asked, key_of
 from indicators.catalogue import ALL, Catalogue
 from indicators.engine import Row
 from indicators.published import Published

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.web.indicators import words
-from gateway.web.indicators.addresses import ROOT
+from gateway.web.indicator_pages import words
+from gateway.web.indicator_pages.addresses import ROOT
 from indicators.catalogue import Catalogue
 from indicators.facts import UNKNOWN_FINESS
 from indicators.published import Establishment, Published
