@@ -49,6 +49,7 @@ from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.watch import Watch
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
+from gateway.journal.fact_stream import Source
 from gateway.journal.nodes import Left
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
@@ -60,7 +61,11 @@ from gateway.validation.validator import Validator
 from gateway.web.api import create_app
 from gateway.web.guard import Guard
 from gateway.web.guarding import Guarding
-from indicators.published import Figures
+from indicators.bookkeeper import Bookkeeper
+from indicators.catalogue import chosen
+from indicators.gauges import IndicatorGauges
+from indicators.monthly import Monthly
+from indicators.service import FigureService
 
 log = logging.getLogger("gateway")
 
@@ -94,12 +99,13 @@ class Gateway:
         self.by_hand: ByHand
         self.alarms: Watch
         self.retention: Retention
+        self.figures: FigureService | None = None
+        self._gauges: IndicatorGauges | None = None
         self.access: Access
         self.desk: Desk
         self.guard: Guard
         self.guarding: Guarding
         self.oidc: Oidc | None = None
-        self.figures: Figures | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -201,6 +207,8 @@ class Gateway:
                     self.telemetry.data_age.labels(name, data).set(now - confirmed.timestamp())
         for share, used in self.overloads.budget.used().items():
             self.telemetry.memory.labels(share).set(used)
+        if self._gauges is not None:
+            await self._gauges.refresh()
         depths = await self.journal.read(lambda s: queue.queue_depths(s, now))
         self.telemetry.queue_depth.clear()
         self.telemetry.queue_oldest.clear()
@@ -312,13 +320,14 @@ class Gateway:
             self.journal, settings.retention, self.telemetry, ERRORS in self.connectors, clock
         )
         await self.nodes.duty("retention", self.retention.start, self.retention.stop)
+        await self._start_indicators(stops, clock)
         self.alarms = Watch(
             self.journal,
             self.connectors,
             settings.alarms,
             self.telemetry,
             (self.base_dir / settings.journal.path).parent if settings.journal.url is None else None,
-            self.mailroom.trouble,
+            self._trouble,
             self._wake,
             clock,
         )
@@ -366,6 +375,29 @@ class Gateway:
         await remove_pending(self.journal, left.payloads)
         await self.intake.answer_unanswered(left.messages)
         self._wake((*self.connectors, MAILROOM))
+
+    async def _start_indicators(self, stops: contextlib.AsyncExitStack, clock: Clock) -> None:
+        settings = self.settings.indicators
+        if not settings.enabled:
+            return
+        file = None if settings.catalogue is None else self.base_dir / settings.catalogue
+        journal = self.settings.journal.at(self.base_dir)
+        source = (
+            Source(url=journal.url, password_file=journal.password_file)
+            if journal.url is not None
+            else Source(path=self.base_dir / journal.path)
+        )
+        zones = dict(settings.time_zones)
+        books = Bookkeeper(self.journal, source, chosen(file, zones), file, zones, clock)
+        monthly = Monthly(self.journal, books, settings.refresh, clock)
+        self.figures = FigureService(self.journal, books, monthly, settings.names, clock)
+        stops.push_async_callback(self.figures.close)
+        self._gauges = IndicatorGauges(self.telemetry.registry, self.journal)
+        await self.nodes.duty("indicators", monthly.start, monthly.stop)
+
+    def _trouble(self) -> dict[str, str]:
+        """What is away or failed, as alarms tell it."""
+        return {**self.mailroom.trouble(), **(self.figures.trouble() if self.figures else {})}
 
     def _make_validators(self, book: RuleBook) -> dict[Preset, Validator]:
         """One for each preset; the gateway's own asks its connectors and its register too."""

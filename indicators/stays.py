@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from indicators.facts import UNKNOWN_FINESS, Consent, ConsultationVisit, Identity, StayEvent
+from indicators.facts import UNKNOWN_FINESS
 from indicators.movements import (
     CANCELLING,
     DOCUMENTS,
@@ -29,6 +29,7 @@ from indicators.movements import (
     ref_of,
 )
 from indicators.patients import Patients, Ref
+from indicators.told import Consent, ConsultationVisit, Identity, StayEvent
 
 _DAY = 86_400.0
 VisitTold = tuple[float, str, Ref | None, str, str, str, str]
@@ -52,10 +53,10 @@ class StayFold:
         self.feeds: dict[str, float] = {}
         """FINESS → instant of the first movement known."""
 
-    def add_stay(self, fact: StayEvent) -> None:
+    def add_stay(self, fact: StayEvent, at: float) -> None:
         """One message about a stay."""
-        finess = self._one(fact["finess"])
-        visit, account = ref_of(fact.get("stay"), finess), ref_of(fact.get("account"), finess)
+        finess = self._one(fact.finess)
+        visit, account = ref_of(fact.stay, finess), ref_of(fact.account, finess)
         key: Key
         if visit is not None:
             key = ("V", *visit)
@@ -67,67 +68,67 @@ class StayFold:
             key = ("A", *account)
         else:
             return
-        said = self._said_of(fact, finess)
+        said = self._said_of(fact, finess, at)
         self._said.setdefault(key, []).append(said)
         if said.event not in DOCUMENTS:
             moved = said.instant()
             self.feeds[finess] = min(self.feeds.get(finess, moved), moved)
 
-    def _said_of(self, fact: StayEvent, finess: str) -> Said:
-        movement, event = fact["movement"], fact["event"]
-        told = movement.get("trigger") or event if event == "Z99" else event
+    def _said_of(self, fact: StayEvent, finess: str, at: float) -> Said:
+        movement, event = fact.movement, fact.event
+        told = movement.trigger or event if event == "Z99" else event
         return Said(
-            said=fact["at"].timestamp(),
-            rank=2 if event in CANCELLING else RANKS[movement["action"]],
+            said=at,
+            rank=2 if event in CANCELLING else RANKS[movement.action],
             family=FAMILIES.get(told, ""),
-            movement=movement.get("id") or "",
-            moved=_seconds(movement.get("at")),
+            movement=movement.id or "",
+            moved=_seconds(movement.at),
             event=self._one(told),
-            patient_class=self._one(fact.get("patient_class") or ""),
-            kind=self._one(fact.get("kind") or ""),
-            patient=fact.get("patient") or "",
+            patient_class=self._one(fact.patient_class or ""),
+            kind=self._one(fact.kind or ""),
+            patient=fact.patient or "",
             finess=finess,
-            admitted=_seconds(fact.get("admitted_at")),
-            discharged=_seconds(fact.get("discharged_at")),
-            occurred=_seconds(fact.get("occurred_at")),
-            recorded=_seconds(fact.get("recorded_at")),
-            fact_id=fact["fact_id"],
+            admitted=_seconds(fact.admitted_at),
+            discharged=_seconds(fact.discharged_at),
+            occurred=_seconds(fact.occurred_at),
+            recorded=_seconds(fact.recorded_at),
+            fact_id=fact.fact_id,
         )
 
-    def add_consent(self, fact: Consent) -> None:
+    def add_consent(self, fact: Consent, at: float) -> None:
         """What was asked of a patient, for a stay or for all that are open."""
         self._consents.add(
             (
-                fact["at"].timestamp(),
-                fact.get("patient") or "",
-                ref_of(fact.get("stay"), fact["finess"]),
-                fact.get("feeding") or "",
-                fact.get("consulting") or "",
-                fact["finess"],
+                at,
+                fact.patient or "",
+                ref_of(fact.stay, fact.finess),
+                fact.feeding or "",
+                fact.consulting or "",
+                fact.finess,
             )
         )
 
-    def add_identity(self, fact: Identity) -> None:
+    def add_identity(self, fact: Identity, at: float) -> None:
         """A merge or a move."""
-        account = ref_of(fact.get("account"), fact["finess"])
-        prior = fact.get("prior_patient")
-        if fact["event"] == "A44":
+        account = ref_of(fact.account, fact.finess)
+        prior = fact.prior_patient
+        if fact.event == "A44":
             if account is not None:
-                self.patients.moved(account, fact["patient"], fact["at"].timestamp())
+                self.patients.moved(account, fact.patient, at)
         elif prior:
-            self.patients.same(fact["patient"], prior)
+            self.patients.same(fact.patient, prior)
 
-    def add_visit(self, fact: ConsultationVisit) -> None:
+    def add_visit(self, fact: ConsultationVisit, at: float) -> None:
         """A consultation that an event told."""
         self._visits.add(
             (
-                fact["at"].timestamp(),
-                self._one(fact["finess"]),
-                ref_of(fact.get("stay"), fact["finess"]),
-                fact.get("patient") or "",
-                fact.get("feeding") or "",
-                fact.get("consulting") or "",
-                fact["fact_id"],
+                at,
+                self._one(fact.finess),
+                ref_of(fact.stay, fact.finess),
+                fact.patient or "",
+                fact.feeding or "",
+                fact.consulting or "",
+                fact.fact_id,
             )
         )
 

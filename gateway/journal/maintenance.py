@@ -85,7 +85,7 @@ def backup(place: Place, target: Path) -> int:
             _program(place, "pg_dump", "--format=custom", f"--file={partial}")
         else:
             _needs_file(place.path)
-            with closing(_read_only(place.path)) as source, closing(sqlite3.connect(partial)) as copy:
+            with closing(read_only(place.path)) as source, closing(sqlite3.connect(partial)) as copy:
                 source.backup(copy)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -125,7 +125,7 @@ def restore(place: Place, source: Path) -> None:
     if place.path.exists():
         raise ConfigurationFault(f"{place.path}: there is a journal; move it away first")
     try:
-        with closing(_read_only(source)) as db:
+        with closing(read_only(source)) as db:
             if db.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise ConfigurationFault(f"{source}: the backup is damaged")
         place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def verify(place: Place) -> Verified:
     if place.settings.url is None:
         _needs_file(place.path)
         found.version = _sqlite_version(place.path)
-        with closing(_read_only(place.path)) as db:
+        with closing(read_only(place.path)) as db:
             for row in db.execute("PRAGMA integrity_check(20)"):
                 if row != ("ok",):
                     found.damaged.append("file: " + str(row[0]).splitlines()[0])
@@ -224,7 +224,7 @@ def _engine(place: Place, *, reading: bool) -> Iterator[Engine]:
 
         engine = make_engine(place.settings, 1, reading=reading)
     else:
-        engine = create_engine("sqlite://", creator=lambda: _read_only(place.path), hide_parameters=True)
+        engine = create_engine("sqlite://", creator=lambda: read_only(place.path), hide_parameters=True)
     try:
         yield engine
     finally:
@@ -246,7 +246,8 @@ def _needs_file(path: Path) -> None:
         raise ConfigurationFault(f"{path}: there is no journal")
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection to the journal's file that changes nothing, beside a gateway at work."""
     # not mode=ro: the WAL's index may have to be made
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, check_same_thread=False)
     db.execute("PRAGMA query_only = ON")
@@ -255,7 +256,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 def _sqlite_version(path: Path) -> int:
     try:
-        with closing(_read_only(path)) as db:
+        with closing(read_only(path)) as db:
             version: int = db.execute("PRAGMA user_version").fetchone()[0]
             return version
     except sqlite3.Error as e:

@@ -19,6 +19,7 @@ from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
+from gateway.journal import fact_models, figure_models  # noqa: F401 - so that the metadata holds their tables
 
 SCHEMA_VERSION = 8
 """Older journals are brought to it by `gateway/journal/migrations`."""
@@ -130,6 +131,9 @@ class Document(SQLModel, table=True):
     slice_length: int
     """Where its base64 text stands in the payload."""
     accepted_at: float
+    about: str = Field(default="{}", sa_column_kwargs={"server_default": "{}"})
+    """JSON: what the facts of its deliveries say of it (`gateway.exchange.published`). Kept here because outcomes come
+    later, on any node, perhaps after retention."""
 
 
 class Delivery(SQLModel, table=True):
@@ -219,8 +223,8 @@ class Attempt(SQLModel, table=True):
 
 
 class Fact(SQLModel, table=True):
-    """An append-only business event: the only input of the indicators. It outlives the rows that it names (retention),
-    so these are no foreign keys."""
+    """An append-only business event of the gateway itself (what the indicators count: `IndicatorFact`). It outlives the
+    rows that it names (retention), so these are no foreign keys."""
 
     id: int | None = Field(default=None, primary_key=True)
     kind: str

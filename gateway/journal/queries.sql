@@ -95,9 +95,9 @@ SELECT control_id, routing FROM message WHERE id = :message_id
 
 -- name: insert_document
 INSERT INTO document (message_id, part, uid, set_key, version, replaces_uid, action, type_code, author_organisations,
-                      patient, sha256, size, payload_id, slice_offset, slice_length, accepted_at)
+                      patient, sha256, size, payload_id, slice_offset, slice_length, accepted_at, about)
 VALUES (:message_id, :part, :uid, :set_key, :version, :replaces_uid, :action, :type_code, :author_organisations,
-        :patient, :sha256, :size, :payload_id, :slice_offset, :slice_length, :now)
+        :patient, :sha256, :size, :payload_id, :slice_offset, :slice_length, :now, :about)
 RETURNING id
 
 -- name: document_slice
@@ -504,6 +504,33 @@ SELECT id, mailbox, kind, reason, size, received_at, treated_at FROM received_ma
 
 -- name: insert_fact
 INSERT INTO fact (kind, at, message_id, delivery_id, data) VALUES (:kind, :now, :message_id, :delivery_id, :data)
+
+-- === facts of the indicators ========================================================================================
+
+-- name: insert_indicator_fact
+INSERT INTO indicator_fact (fact_id, digest, fact, finess, at, known_at, source, body)
+VALUES (:fact_id, :digest, :fact, :finess, :at, :known_at, :source, :body)
+ON CONFLICT (fact_id) DO NOTHING
+
+-- name: digest_of_fact
+SELECT digest FROM indicator_fact WHERE fact_id = :fact_id
+
+-- name: newest_indicator_fact
+SELECT coalesce(max(id), 0) FROM indicator_fact
+
+-- name: indicator_facts_after
+SELECT id, body FROM indicator_fact
+ WHERE id > :last AND id <= :newest AND known_at <= :as_of ORDER BY id LIMIT :limit
+
+-- name: indicator_facts_by_kind
+SELECT finess, fact, source, count(*) AS number, max(known_at) AS last FROM indicator_fact
+ GROUP BY finess, fact, source ORDER BY finess, fact, source
+
+-- name: insert_indicator_secret
+INSERT INTO indicator_secret (id, secret, fingerprint) VALUES (1, :secret, :fingerprint) ON CONFLICT (id) DO NOTHING
+
+-- name: indicator_secret
+SELECT secret, fingerprint FROM indicator_secret WHERE id = 1
 
 -- === received mails =================================================================================================
 

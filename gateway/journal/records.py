@@ -196,6 +196,8 @@ class NewDocument:
     size: int
     slice_offset: int
     slice_length: int
+    about: str = "{}"
+    """JSON for the facts of the indicators (`Document.about`)."""
 
 
 def add_document(session: Session, message_id: int, payload_id: int, new: NewDocument, now: float) -> int:
@@ -219,6 +221,7 @@ def add_document(session: Session, message_id: int, payload_id: int, new: NewDoc
         slice_offset=new.slice_offset,
         slice_length=new.slice_length,
         now=now,
+        about=new.about,
     )
 
 

@@ -35,6 +35,7 @@ from gateway.web import (
     administering,
     by_hand,
     incidents,
+    indicators,
     mail_wording,
     mailboxes,
     my_account,
@@ -47,7 +48,6 @@ from gateway.web import (
 )
 from gateway.web.guarding import Forbidden, SignInFirst
 from gateway.web.indicator_pages import pages as figure_pages
-from indicators.published import Figures
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -67,6 +67,7 @@ class GatewayView(
     validation.ValidationView,
     by_hand.ByHandView,
     signing.SigningView,
+    indicators.IndicatorView,
     administering.AdministeringView,
     Protocol,
 ):
@@ -75,8 +76,6 @@ class GatewayView(
     settings: Settings
     journal: Journal
     telemetry: Telemetry
-    figures: Figures | None
-    """None: the indicators are not computed here."""
 
     async def readiness(self) -> dict[str, str]:
         """What is not ready: name → French sentence. Empty when all is well."""
@@ -143,6 +142,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(incidents.create_router(gateway, pages))
     app.include_router(mailboxes.create_router(gateway, pages))
     app.include_router(by_hand.create_router(gateway))
+    app.include_router(indicators.create_router(gateway))
     if web.accounts.enabled:
         app.include_router(signing.create_router(gateway, pages))
         app.include_router(my_account.create_router(gateway, pages))
@@ -151,8 +151,9 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     if gateway.oidc is not None:
         app.include_router(oidc.create_router(gateway, pages, gateway.oidc))
     app.include_router(administering.create_router(gateway))
-    if gateway.figures is not None:
-        app.include_router(figure_pages.create_router(gateway.figures, gateway.guard, pages))
+    service = gateway.figures
+    if service is not None:
+        app.include_router(figure_pages.create_router(service, gateway.guard, pages, service.catalogue))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
@@ -183,6 +184,11 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         if request.url.path.startswith("/api/"):
             return by_hand.failed(503, "JOURNAL", AWAY)
         return signing.refused(pages, Forbidden(AWAY, status=503))
+
+    @app.exception_handler(indicators.Wrong)
+    async def _wrong(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, indicators.Wrong)
+        return indicators.refused(fault)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:

@@ -1,0 +1,102 @@
+"""The store of the indicators' facts, on both databases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigurationFault
+from gateway.journal import facts
+from gateway.journal.maintenance import Place
+from gateway.journal.store import Journal
+from gateway.settings import JournalSettings
+from indicators.facts import Fact, read
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "postgres":
+        return Place(Path(), JournalSettings(**request.getfixturevalue("database").table))
+    return Place(tmp_path / "journal.sqlite", JournalSettings())
+
+
+@pytest.fixture
+async def journal(place: Place) -> AsyncIterator[Journal]:
+    one = await Journal.open(place.path, place.settings)
+    yield one
+    await one.close()
+
+
+def fact(number: int, **more: object) -> Fact:
+    told = {
+        "fact_id": f"f-{number}",
+        "fact": "break_glass",
+        "at": "2025-02-03T10:00:00+01:00",
+        "finess": "750000001",
+    }
+    return read(json.dumps(told | more))
+
+
+async def test_the_same_fact_changes_nothing_and_another_content_is_a_conflict(journal: Journal) -> None:
+    one, two = facts.row(fact(1), "exchange"), facts.row(fact(2), "exchange")
+    other = facts.row(fact(1, patient="p"), "import")
+    again = facts.row(fact(1, known_at="2025-03-01T00:00:00Z"), "import")
+
+    added = await journal.write(lambda s: facts.add(s, [one, two]))
+    assert (added.new, added.same, added.conflicts) == (2, 0, [])
+    added = await journal.write(lambda s: facts.add(s, [again, other]))
+    assert (added.new, added.same, added.conflicts) == (0, 1, [1]), "when it was known is no content"
+    assert await journal.read(facts.newest) == 2
+
+
+async def test_many_facts_are_written_all_or_none(journal: Journal, place: Place) -> None:
+    await journal.write(lambda s: facts.add(s, [facts.row(fact(1), "exchange")]))
+    rows = [facts.row(fact(n), "import") for n in (2, 1, 3, 2)]
+    clash = facts.row(fact(1, patient="p"), "import")
+
+    added = await journal.write(lambda s: facts.add_many(s, [*rows, clash]))
+    assert (added.new, added.same, added.conflicts) == (0, 2, [4])
+    assert await journal.read(facts.newest) == 1, "a conflict leaves nothing behind"
+    added = await journal.write(lambda s: facts.add_many(s, rows))
+    assert (added.new, added.same, added.conflicts) == (2, 2, [])
+    found = [json.loads(body)["fact_id"] for body in facts.iter_facts(place)]
+    assert found == ["f-1", "f-2", "f-3"]
+
+
+async def test_a_stream_gives_every_fact_in_batches(
+    journal: Journal, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "BATCH", 3)
+    rows = [facts.row(fact(n, known_at=f"2025-02-0{1 + n}T00:00:00Z"), "import") for n in range(7)]
+    await journal.write(lambda s: facts.add_many(s, rows))
+
+    assert [read(body)["fact_id"] for body in facts.iter_facts(place)] == [f"f-{n}" for n in range(7)]
+    known = facts.iter_facts(place, datetime(2025, 2, 4, tzinfo=UTC))
+    assert [read(body)["fact_id"] for body in known] == ["f-0", "f-1", "f-2", "f-3"]
+    some = facts.iter_facts(place, newest=2)
+    assert [read(body)["fact_id"] for body in some] == ["f-0", "f-1"]
+
+
+async def test_what_comes_while_a_stream_is_read_is_not_in_it(
+    journal: Journal, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "BATCH", 2)
+    await journal.write(lambda s: facts.add_many(s, [facts.row(fact(n), "event") for n in range(4)]))
+    stream = facts.iter_facts(place)
+    next(stream)
+    await journal.write(lambda s: facts.add_many(s, [facts.row(fact(9), "event")]))
+    assert len(list(stream)) == 3
+
+
+def test_without_a_journal_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationFault, match="there is no journal"):
+        list(facts.iter_facts(Place(tmp_path / "none.sqlite", JournalSettings())))
+
+
+async def test_the_secret_is_made_once(journal: Journal) -> None:
+    assert await journal.write(lambda s: facts.keep_secret(s, b"one", "1")) == (b"one", "1")
+    assert await journal.write(lambda s: facts.keep_secret(s, b"two", "2")) == (b"one", "1")
