@@ -1,8 +1,8 @@
 """Chromium driven by Playwright, for tests of pages, and axe-core on them.
 
-Playwright drives the distribution's Chromium (`apt-get install chromium`), never a browser of its own. Where there is none
-the tests are skipped; where REQUIRE_BROWSER is set (CI) they fail. Tests are plain functions: the gateway runs in a thread
-with a loop of its own (`served`).
+Playwright drives the distribution's Chromium (`apt-get install chromium`), never a browser of its own. Where there is
+none the tests are skipped; where REQUIRE_BROWSER is set (CI) they fail. Tests are plain functions: the gateway runs in
+a thread with a loop of its own (`served`).
 """
 
 from __future__ import annotations

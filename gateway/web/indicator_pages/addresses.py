@@ -53,7 +53,7 @@ class Asked:
     every: bool = False
     """Lines of zero too, in the table."""
 
-    def url(self, path: str = "", fragment: str = "", **more: str | int | None) -> str:
+    def url(self, path: str = "", fragment: str = "", /, **more: str | int | None) -> str:
         """The address of a page about the same establishment, month and revision."""
         named: dict[str, str | int | None] = {
             "etablissement": self.finess,
@@ -71,7 +71,7 @@ class Asked:
 
     def trend_of(self, key: str) -> str:
         """The same page with the trend of another figure."""
-        return replace(self, curve=key, view="").url(fragment="evolution")
+        return replace(self, curve=key, view="").url("", "evolution")
 
     def explanation(self, row: Row, **more: str | int | None) -> str:
         """The list behind a row."""

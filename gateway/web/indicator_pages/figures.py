@@ -203,7 +203,9 @@ def wave_one(rows: Sequence[Row], asked: Asked, catalogue: Catalogue) -> WaveOne
         lines = []
         for code in codes:
             cells = [
-                by_place.get((channel, code, period, result)) for period in periods for result in words.RESULTS
+                by_place.get((channel, code, period, result))
+                for period in periods
+                for result in words.RESULTS
             ]
             lines.append(
                 Attempts(
@@ -234,7 +236,11 @@ def choices(published: Published, catalogue: Catalogue) -> list[tuple[str, list[
                 continue
             told = catalogue.indicators.get(row.indicator)
             label = words.label(row, catalogue)
-            what = "" if ALL in (row.document_code, row.profession, row.stay_kind) or not label else f" ({label})"
+            what = (
+                ""
+                if ALL in (row.document_code, row.profession, row.stay_kind) or not label
+                else f" ({label})"
+            )
             options.append((key_of(row), f"{row.indicator}{what} — {told.title if told else ''}"))
         if options:
             found.append((title, options))
@@ -304,13 +310,20 @@ def _point(month: str, row: Row | None, asked: Asked, catalogue: Catalogue, rate
     )
 
 
-def table(published: Published, asked: Asked, catalogue: Catalogue) -> tuple[list[tuple[str, str, list[Figure]]], int]:
+def table(
+    published: Published, asked: Asked, catalogue: Catalogue
+) -> tuple[list[tuple[str, str, list[Figure]]], int]:
     """(indicator, title, its rows) for the view as a table, and how many rows of zero were left out."""
     found: dict[str, list[Figure]] = {}
     left = 0
     for row in published.rows:
         nothing = not row.numerator and not row.denominator and not row.reason
-        if nothing and not asked.every and ALL not in (row.document_code, row.profession) and row.breakdown_type:
+        if (
+            nothing
+            and not asked.every
+            and ALL not in (row.document_code, row.profession)
+            and row.breakdown_type
+        ):
             left += 1
             continue
         found.setdefault(row.indicator, []).append(figure(row, asked, catalogue))

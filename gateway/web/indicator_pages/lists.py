@@ -109,7 +109,9 @@ def _sum(found: Explanation, places: Counter[str], rate: bool) -> tuple[str, boo
         return f"{told} : c’est le nombre publié, {words.number(row.numerator)}.", counted == row.numerator
     if row.indicator == "CON-3":
         accounts = words.plural(row.denominator or 0, "compte recensé", "comptes recensés")
-        last = f"le dénominateur est le recensement, {accounts}" if row.denominator is not None else words.NONE
+        last = (
+            f"le dénominateur est le recensement, {accounts}" if row.denominator is not None else words.NONE
+        )
         return f"{told} au numérateur ; {last}.", counted == row.numerator
     both = counted + below
     return (

@@ -1,8 +1,8 @@
 """The pages of the monthly indicators: `/indicateurs` and what belongs to it, in French.
 
 Purpose: figures of an establishment and month, their trend, the list behind each, what changed between revisions, the
-definitions, downloads. Everything is made on the server and works without a script; `static/indicators.js` only opens in
-place what is a page of its own.
+definitions, downloads. Everything is made on the server and works without a script; `static/indicators.js` only opens
+in place what is a page of its own.
 
 Guarantee: figures for `Right.INDICATORS` alone, lists of stays for `Right.EXPLAIN` alone and each look at one is in the
 trace. No address names a stay or a patient. Rendering happens in a thread: messages do not wait for a page.
@@ -22,6 +22,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 
 from gateway import __version__
+from gateway.errors import EnvironmentFault, JournalUnavailable
 from gateway.web.guard import Caller, Guard, Right
 from gateway.web.indicator_pages import figures as shown
 from gateway.web.indicator_pages import lists, quality, words
@@ -29,8 +30,10 @@ from gateway.web.indicator_pages.addresses import ROOT, Asked, cell_of, is_month
 from indicators import export, periods
 from indicators.catalogue import Catalogue, default
 from indicators.engine import Result
+from indicators.explain import Explanation
 from indicators.facts import UNKNOWN_FINESS
 from indicators.published import Establishment, Figures, Published
+from indicators.sheet import Cell
 
 TREND = 13
 Text = Annotated[str, Query(max_length=256)]
@@ -108,6 +111,15 @@ class _Pages:
         if found is None:
             raise _Absent(404, "Pas de chiffres", self.why_none(asked))
         return found
+
+    async def explained(self, asked: Asked, cell: Cell) -> Explanation | None:
+        try:
+            return await self.figures.explain(asked.finess, asked.month, cell, asked.revision)
+        except JournalUnavailable:
+            raise
+        except EnvironmentFault:
+            sentence = "La liste ne peut pas être faite maintenant : réessayez dans un instant."
+            raise _Absent(503, "Calcul occupé", sentence) from None
 
     def why_none(self, asked: Asked) -> str:
         name = words.month(asked.month)
@@ -210,9 +222,11 @@ def create_router(
         cell = cell_of(request.query_params)
         try:
             asked, establishment = await p.found(etablissement, mois, revision)
-            found = await figures.explain(asked.finess, asked.month, cell, asked.revision)
+            found = await p.explained(asked, cell)
             if found is None:
-                raise _Absent(404, "Pas de liste", "Il n’y a pas de ligne de ce nom dans les chiffres du mois.")
+                raise _Absent(
+                    404, "Pas de liste", "Il n’y a pas de ligne de ce nom dans les chiffres du mois."
+                )
         except _Absent as fault:
             return await absent(caller, fault, etablissement, mois)
         await guard.audit(
@@ -225,7 +239,15 @@ def create_router(
         )
         if format == "csv":
             text = await asyncio.to_thread(lists.to_csv, found)
-            parts = ["liste", cell.indicator, asked.finess, asked.month, cell.code, cell.profession, cell.kind]
+            parts = [
+                "liste",
+                cell.indicator,
+                asked.finess,
+                asked.month,
+                cell.code,
+                cell.profession,
+                cell.kind,
+            ]
             # read by people, in spreadsheets: the mark at the beginning says that it is UTF-8
             return _file(text, "-".join(filter(None, parts)) + ".csv", "text/csv", "utf-8-sig")
         listing = await asyncio.to_thread(lists.listing, found, catalogue, filtre, page)
@@ -258,12 +280,8 @@ def create_router(
         tail = "provisoire" if published.provisional else f"r{published.revision}"
         name = f"indicateurs-{published.finess}-{published.month}-{tail}"
         if format == "json":
-            result = Result(
-                published.month, published.catalogue_version, published.rows, [published.quality]
-            )
-            return _file(
-                await asyncio.to_thread(export.to_json, result), f"{name}.json", "application/json"
-            )
+            result = Result(published.month, published.catalogue_version, published.rows, [published.quality])
+            return _file(await asyncio.to_thread(export.to_json, result), f"{name}.json", "application/json")
         return _file(await asyncio.to_thread(export.to_csv, published.rows), f"{name}.csv", "text/csv")
 
     @router.get("/revisions", response_class=HTMLResponse)

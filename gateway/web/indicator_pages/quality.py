@@ -32,7 +32,9 @@ class Point:
     """(address, text)."""
 
 
-def points(published: Published, establishments: Sequence[Establishment], catalogue: Catalogue) -> list[Point]:
+def points(
+    published: Published, establishments: Sequence[Establishment], catalogue: Catalogue
+) -> list[Point]:
     """What is to be looked at for one establishment and month; empty when all is well."""
     quality = published.quality
     reasons = {row.reason for row in published.rows if row.reason}
@@ -41,7 +43,7 @@ def points(published: Published, establishments: Sequence[Establishment], catalo
         found.append(
             Point(
                 "finess-inconnu",
-                "Ces faits ne sont rattachés à aucun établissement : leur émetteur ne donne pas de FINESS géographique.",
+                "Ces faits ne sont rattachés à aucun établissement : leur émetteur ne donne pas de FINESS.",
                 "Associez chaque établissement émetteur (MSH-4) à son FINESS, ou faites-le porter par le message "
                 "(PV1-19.4.2 ou PRT-8.10). Les faits à venir iront à leur établissement.",
                 ("[indicators] facilities", "docs/indicators.md"),
@@ -64,9 +66,10 @@ def points(published: Published, establishments: Sequence[Establishment], catalo
         found.append(
             Point(
                 "sans-adt",
-                "Aucun mouvement (ADT) n’est connu à la fin du mois : les taux de séjours ne peuvent pas être calculés.",
-                "Faites envoyer par le DPI ses messages ADT (PAM-FR : A01, A03, A11, Z99…) au port MLLP de la passerelle, "
-                "ou importez les faits du passé.",
+                "Aucun mouvement (ADT) n’est connu à la fin du mois : les taux de séjours ne peuvent pas "
+                "être calculés.",
+                "Faites envoyer par le DPI ses messages ADT (PAM-FR : A01, A03, A11, Z99…) au port MLLP de la "
+                "passerelle, ou importez les faits du passé.",
                 ("[indicators] enabled", "docs/indicators.md, « From ADT to stays »"),
             )
         )
@@ -119,8 +122,8 @@ def _feeds(reasons: set[str]) -> list[Point]:
             Point(
                 "recensement-trop-petit",
                 "Le recensement compte moins d’utilisateurs que ceux qui ont consulté le DMP.",
-                "Faites refaire le recensement de la profession (« user_census ») par le DPI : comptes actifs le dernier "
-                "jour du mois.",
+                "Faites refaire le recensement de la profession (« user_census ») par le DPI : comptes actifs le "
+                "dernier jour du mois.",
                 ("docs/indicators.md, « Facts »",),
             )
         )
@@ -130,7 +133,9 @@ def _feeds(reasons: set[str]) -> list[Point]:
 def _stays(published: Published) -> list[Point]:
     quality, found = published.quality, []
     if quality.submissions_without_stay:
-        n = words.plural(quality.submissions_without_stay, "document envoyé nomme", "documents envoyés nomment")
+        n = words.plural(
+            quality.submissions_without_stay, "document envoyé nomme", "documents envoyés nomment"
+        )
         found.append(
             Point(
                 "sans-sejour",
@@ -146,9 +151,9 @@ def _stays(published: Published) -> list[Point]:
         found.append(
             Point(
                 "tardifs",
-                f"{n} après l’arrêté ({words.instant(published.cutoff)}) pour des séjours clôturés dans le mois : ils ne "
-                "comptent pas.",
-                "Cherchez ce qui retarde la signature ou l’envoi des documents ; l’arrêté est réglable dans le catalogue.",
+                f"{n} après l’arrêté ({words.instant(published.cutoff)}) pour des séjours clôturés dans le mois : "
+                "ils ne comptent pas.",
+                "Cherchez ce qui retarde la signature ou l’envoi des documents ; l’arrêté se règle dans le catalogue.",
                 ("indicators/catalogue.yaml, « cutoff_days »",),
             )
         )

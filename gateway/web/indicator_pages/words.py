@@ -1,7 +1,7 @@
 """French words and numbers of the indicator pages.
 
-Purpose: families, labels of rows, numbers as French readers write them (comma, narrow no-break space), months, instants.
-Pure.
+Purpose: families, labels of rows, numbers as French readers write them (comma, narrow no-break space), months,
+instants. Pure.
 Guarantee: what is not known is « — », never 0.
 Fails: never; a code without a word is shown as it is.
 """

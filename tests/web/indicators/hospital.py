@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.web.indicator_pages.addresses import shifted
 from indicators import facts
 from indicators.engine import compute
 from indicators.explain import Explanation, explain
@@ -25,7 +26,7 @@ A, B = "750000001", "974000002"
 NAMES = {A: "Centre hospitalier de l’Essai", B: "Clinique du Lagon"}
 PARIS = ZoneInfo("Europe/Paris")
 LAST = "2025-03"
-ABSENT = "2024-06"
+ABSENT = shifted(LAST, -9)
 """A month in which nothing was told of establishment A: the gateway was stopped."""
 NOW = datetime(2025, 4, 2, 9, 30, tzinfo=PARIS).timestamp()
 _N = "1.2.250.1.71.4.2.2.990000010."
@@ -85,9 +86,7 @@ class _Teller:
             yield self.fact("stay", at, event=event, movement=movement, **common)
         if chance() < 0.5 + progress / 3:
             told = ("IO", "INC") if chance() < 0.06 else ("INO", "IC")
-            yield self.fact(
-                "consent", opened, stay=_ref(name), feeding=told[0], consulting=told[1]
-            )
+            yield self.fact("consent", opened, stay=_ref(name), feeding=told[0], consulting=told[1])
         rpps = f"8100000{n % 23:04d}"
         address = f"dr.{n % 23:02d}@cabinet.mssante.fr"
         yield self.fact("correspondent", opened, stay=_ref(name), rpps=rpps, address=address)
@@ -152,15 +151,16 @@ class _Teller:
             )
 
 
-def hospital_facts(size: int = 60) -> list[dict[str, Any]]:
-    """January 2024 to March 2025. Of establishment B no ADT ever comes."""
+def hospital_facts(size: int = 60, last: str = LAST) -> list[dict[str, Any]]:
+    """Fifteen months. Of establishment B no ADT ever comes; of A nothing comes in one month."""
     told = []
     tellers = (_Teller(A, size), _Teller(B, size // 3))
     for n in range(15):
-        start = datetime(2024 + n // 12, n % 12 + 1, 1, tzinfo=PARIS)
+        month = shifted(last, n - 14)
+        start = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=PARIS)
         for teller in tellers:
             for fact in teller.month(start, n / 14):
-                if teller.finess == A and f"{start:%Y-%m}" == ABSENT:
+                if teller.finess == A and month == shifted(last, -9):
                     continue
                 if teller.finess == B and fact["fact"] == "stay":
                     continue
@@ -253,8 +253,7 @@ class ComputedFigures:
         return [second, first]
 
     async def trend(self, finess: str, last: str, count: int = 13) -> dict[str, Published | None]:
-        number = int(last[:4]) * 12 + int(last[5:]) - 1
-        labels = [f"{n // 12:04d}-{n % 12 + 1:02d}" for n in range(number - count + 1, number + 1)]
+        labels = [shifted(last, -n) for n in reversed(range(count))]
         return {m: self._made(finess, m) if m in self.all and m != ABSENT else None for m in labels}
 
     async def explain(
@@ -276,8 +275,7 @@ class ComputedFigures:
 
 def hospital(size: int = 60) -> ComputedFigures:
     """The figures of the synthetic hospital."""
-    months = [f"{2024 + n // 12:04d}-{n % 12 + 1:02d}" for n in range(15)]
-    return ComputedFigures(_world(size), months)
+    return ComputedFigures(_world(size), [shifted(LAST, -n) for n in range(15)])
 
 
 def whole_month() -> ComputedFigures:

@@ -7,35 +7,45 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gateway.app import Gateway
+from gateway.journal import facts as store
 from gateway.rights import Role
+from gateway.web.indicator_pages import words
+from gateway.web.indicator_pages.addresses import shifted
+from indicators import facts
 from tests.access.people import CHEAP, PASSWORD, add, trace
 from tests.browser import Served, chromium, served, too_wide, violations, visit
 from tests.exchange.harness import Running, settings, submit
 from tests.exchange.scripted import Scripted
 from tests.hl7.messages import put
-from tests.web.indicators.hospital import A, ABSENT, hospital
+from tests.web.indicators.hospital import NAMES, A, hospital_facts
 
 pytestmark = pytest.mark.slow
 READER, OPERATOR = "dim", "informatique"
-MARCH = f"/indicateurs?etablissement={A}&mois=2025-03"
-ROW = f"etablissement={A}&mois=2025-03&indicateur=ALI-1&periode=2025-03&ventilation=document_type&type=ALL"
+NOW = datetime.now(ZoneInfo("Europe/Paris")).strftime("%Y-%m")
+"""The month that it is: not over, so provisional. Those before are past their cut-off, or will not be for some days."""
+BEFORE, LONG_BEFORE = shifted(NOW, -2), shifted(NOW, -3)
+MONTH = f"/indicateurs?etablissement={A}&mois={NOW}"
+ROW = f"etablissement={A}&mois={NOW}&indicateur=ALI-1&periode={NOW}&ventilation=document_type&type=ALL"
 PAGES = {
     "connexion": "/connexion",
-    "indicateurs": MARCH,
-    "sans-adt": "/indicateurs?etablissement=974000002&mois=2025-03",
-    "tableau": MARCH + "&vue=tableau",
+    "indicateurs": MONTH,
+    "sans-adt": f"/indicateurs?etablissement=974000002&mois={NOW}",
+    "tableau": MONTH + "&vue=tableau",
     "explication": f"/indicateurs/explication?{ROW}",
-    "revisions": f"/indicateurs/revisions?etablissement={A}&mois=2025-02",
+    "revisions": f"/indicateurs/revisions?etablissement={A}&mois={BEFORE}",
     "definitions": "/indicateurs/definitions",
     "absent": "/indicateurs?etablissement=999999999",
     "échanges": "/",
@@ -64,11 +74,11 @@ class Place:
 async def gateway(directory: Path) -> AsyncIterator[Running]:
     scripted = {name: Scripted(name) for name in ("dmp", "mss", "dpi")}
     web = {"enabled": True, "port": 0, "open_pages": False, "accounts": CHEAP}
-    one = Gateway(settings(web=web), directory, scripted)
-    one.figures = hospital(24)
+    one = Gateway(settings(web=web, indicators={"names": NAMES}), directory, scripted)
     await one.start()
     try:
         r = Running(one, scripted)
+        await fed(one)
         await add(r, READER, Role.LECTEUR)
         await add(r, OPERATOR, Role.ADMINISTRATEUR)
         # something to show on the other pages: an exchange with a tolerance, and one that is refused
@@ -78,6 +88,33 @@ async def gateway(directory: Path) -> AsyncIterator[Running]:
         yield r
     finally:
         await one.stop()
+
+
+async def fed(one: Gateway) -> None:
+    """Facts come in, all months are computed, one of them again when a late fact makes a revision of it."""
+    assert one.figures is not None
+    told = hospital_facts(24, NOW)
+    # a letter that was known late: its month is published without it first
+    late = [f for f in told if f["fact"] == "delivery" and f["at"][:7] == BEFORE and f["finess"] == A][:1]
+    await write(one, [f for f in told if f not in late])
+    await computed(one)
+    await write(one, late)
+    await computed(one)
+    revisions = await one.figures.revisions(A, BEFORE)
+    assert [p.revision for p in revisions] == [2, 1] and revisions[0].changes
+
+
+async def write(one: Gateway, told: list[dict[str, Any]]) -> None:
+    rows = [store.row(facts.read(json.dumps(fact)), "import") for fact in told]
+    await one.journal.write(lambda session: store.add_many(session, rows))
+
+
+async def computed(one: Gateway) -> None:
+    figures = one.figures
+    assert figures is not None
+    for n in range(15):
+        await figures.current(shifted(NOW, -n), within=60)
+    assert len(await figures.months(A)) == 15
 
 
 def sign_in(page: Page, who: str) -> None:
@@ -101,6 +138,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(base, browser, running, cookies)
 
 
+def heading(month: str) -> str:
+    return f"Indicateurs {words.of(words.month(month))}"
+
+
 def title(page: Page) -> Any:
     return page.get_by_role("heading", level=1)
 
@@ -110,27 +151,30 @@ def test_a_reader_signs_in_and_sees_the_last_month(place: Place) -> None:
         one.page.goto("/indicateurs")
         expect(title(one.page)).to_have_text("Connexion")
         sign_in(one.page, READER)
-        expect(title(one.page)).to_have_text("Indicateurs de mars 2025")
-        assert one.page.get_by_role("link", name="Indicateurs", exact=True).get_attribute("aria-current") == "page"
+        expect(title(one.page)).to_have_text(heading(NOW))
+        assert (
+            one.page.get_by_role("link", name="Indicateurs", exact=True).get_attribute("aria-current")
+            == "page"
+        )
         assert one.complaints == []
 
 
 def test_another_month_is_shown_where_it_is_chosen_and_back_goes_back(place: Place) -> None:
     with place.signed_in() as one:
         page = one.page
-        page.goto(MARCH)
-        page.get_by_label("Mois", exact=True).select_option("2025-02")
-        expect(title(page)).to_have_text("Indicateurs de février 2025")
-        assert "mois=2025-02" in page.url
+        page.goto(MONTH)
+        page.get_by_label("Mois", exact=True).select_option(BEFORE)
+        expect(title(page)).to_have_text(heading(BEFORE))
+        assert f"mois={BEFORE}" in page.url
         # who works by keyboard stays where they were, and hears what happened
         expect(page.locator("#mois")).to_be_focused()
-        expect(page.locator("[data-live]")).to_contain_text("Indicateurs de février 2025")
-        page.get_by_role("link", name="janvier 2025").first.click()
-        expect(title(page)).to_have_text("Indicateurs de janvier 2025")
+        expect(page.locator("[data-live]")).to_contain_text(heading(BEFORE))
+        page.get_by_role("link", name=words.month(LONG_BEFORE)).first.click()
+        expect(title(page)).to_have_text(heading(LONG_BEFORE))
         page.go_back()
-        expect(title(page)).to_have_text("Indicateurs de février 2025")
+        expect(title(page)).to_have_text(heading(BEFORE))
         page.go_back()
-        expect(title(page)).to_have_text("Indicateurs de mars 2025")
+        expect(title(page)).to_have_text(heading(NOW))
         page.get_by_label("Établissement").select_option("974000002")
         expect(page.locator(".eyebrow")).to_contain_text("Clinique du Lagon")
         assert one.complaints == []
@@ -139,7 +183,7 @@ def test_another_month_is_shown_where_it_is_chosen_and_back_goes_back(place: Pla
 def test_the_chart_has_a_value_for_every_month_and_says_it_to_who_cannot_see(place: Place) -> None:
     with place.signed_in(viewport={"width": 1000, "height": 800}) as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         chart = page.locator("svg.chart:visible")
         expect(chart).to_have_count(1)
         points = chart.get_by_role("link")
@@ -153,10 +197,12 @@ def test_the_chart_has_a_value_for_every_month_and_says_it_to_who_cannot_see(pla
             assert name.startswith(f"{month} : ")
             absent = value.startswith("—")
             assert ("pas de valeur" in name) is absent and (absent or value in name)
-        assert "pas de valeur" in (chart.locator(f"a[href*='mois={ABSENT}']").get_attribute("aria-label") or "")
+        assert "pas de valeur" in (
+            chart.locator(f"a[href*='mois={shifted(NOW, -9)}']").get_attribute("aria-label") or ""
+        )
         assert chart.locator("polyline").count() == 2, "the line is broken where nothing is known"
         page.locator("#courbe").select_option("ALI-2")
-        expect(page.locator("svg.chart:visible rect.column")).to_have_count(12)
+        expect(page.locator("svg.chart:visible rect.column")).to_have_count(13)
         expect(page.locator("#courbe")).to_be_focused()
         assert page.locator("figcaption").inner_text() == "Nombre de documents transmis au DMP – réussi"
         # on a narrow screen a value is read by going to its month
@@ -174,7 +220,7 @@ FOCUS = "document.activeElement.closest('#tiroir') !== null"
 def test_the_list_opens_by_keyboard_keeps_the_focus_and_gives_it_back(place: Place) -> None:
     with place.signed_in(viewport={"width": 1280, "height": 800}) as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         opener = page.get_by_role("link", name="Expliquer ALI-1,")
         opener.focus()
         page.keyboard.press("Enter")
@@ -182,7 +228,7 @@ def test_the_list_opens_by_keyboard_keeps_the_focus_and_gives_it_back(place: Pla
         expect(drawer).to_be_visible()
         expect(drawer.locator("#explication-titre")).to_be_focused()
         assert "au dénominateur seulement =" in drawer.locator(".sum").inner_text()
-        assert page.url.endswith("mois=2025-03"), "the page is still that of the month"
+        assert page.url.endswith(f"mois={NOW}"), "the page is still that of the month"
         stops = set()
         for _ in range(drawer.locator("a:visible, button:visible, summary:visible").count() + 3):
             page.keyboard.press("Tab")
@@ -206,18 +252,22 @@ def test_the_list_opens_by_keyboard_keeps_the_focus_and_gives_it_back(place: Pla
 def test_files_are_downloaded_under_their_names(place: Place) -> None:
     with place.signed_in() as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         with page.expect_download() as waiting:
             page.get_by_role("link", name="Télécharger (CSV)").click()
-        assert waiting.value.suggested_filename == f"indicateurs-{A}-2025-03-provisoire.csv"
+        assert waiting.value.suggested_filename == f"indicateurs-{A}-{NOW}-provisoire.csv"
         lines = list(csv.DictReader(io.StringIO(waiting.value.path().read_text("utf-8")), delimiter=";"))
-        figure = page.locator("article", has=page.get_by_role("heading", name="ALI-1 ")).locator(".fraction").inner_text()
+        figure = (
+            page.locator("article", has=page.get_by_role("heading", name="ALI-1 "))
+            .locator(".fraction")
+            .inner_text()
+        )
         row = next(r for r in lines if r["indicator"] == "ALI-1" and r["document_code"] == "ALL")
         assert figure == f"{row['numerator']} sur {row['denominator']}"
         page.goto(PAGES["explication"])
         with page.expect_download() as waiting:
             page.get_by_role("link", name="Télécharger la liste entière (CSV)").click()
-        assert waiting.value.suggested_filename == f"liste-ALI-1-{A}-2025-03-ALL.csv"
+        assert waiting.value.suggested_filename == f"liste-ALI-1-{A}-{NOW}-ALL.csv"
         lines = list(csv.DictReader(io.StringIO(waiting.value.path().read_text("utf-8-sig")), delimiter=";"))
         assert sum(int(line["numerateur"]) for line in lines) == int(row["numerator"])
         assert sum(int(line["denominateur"]) for line in lines) == int(row["denominator"])
@@ -234,7 +284,7 @@ SEEN = """() => {
 def test_the_page_is_walked_through_without_a_mouse(place: Place) -> None:
     with place.signed_in(OPERATOR, viewport={"width": 1280, "height": 800}) as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         walked: list[str] = []
         for _ in range(400):
             page.keyboard.press("Tab")
@@ -259,8 +309,11 @@ def test_the_page_is_walked_through_without_a_mouse(place: Place) -> None:
         ]
         places = [walked.index(name) for name in order]
         assert places == sorted(places), walked
-        assert sum(" 2024 : " in name for name in walked) >= 9, "each month of the chart is a stop"
-        page.goto(MARCH)
+        months = [f"{words.month(shifted(NOW, -n))} : " for n in range(13)]
+        assert all(any(name.startswith(m) for name in walked) for m in months), (
+            "each month of the chart is a stop"
+        )
+        page.goto(MONTH)
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator("main")).to_be_focused()
@@ -270,38 +323,49 @@ def test_the_page_is_walked_through_without_a_mouse(place: Place) -> None:
 def test_everything_is_there_without_scripts(place: Place) -> None:
     with place.signed_in(java_script_enabled=False) as one:
         page = one.page
-        page.goto(MARCH)
-        page.get_by_label("Mois", exact=True).select_option("2025-02")
+        page.goto(MONTH)
+        page.get_by_label("Mois", exact=True).select_option(BEFORE)
         page.get_by_role("button", name="Afficher").click()
-        expect(title(page)).to_have_text("Indicateurs de février 2025")
+        expect(title(page)).to_have_text(heading(BEFORE))
         expect(page.locator(".status")).to_contain_text("Révision 2")
         page.locator("#courbe").select_option("ALI-2")
         page.get_by_role("button", name="Tracer").click()
         expect(page.locator("svg.chart:visible rect.column").first).to_be_visible()
-        expect(title(page)).to_have_text("Indicateurs de février 2025")
+        expect(title(page)).to_have_text(heading(BEFORE))
         page.get_by_role("link", name="Expliquer ALI-1,").click()
         expect(title(page)).to_contain_text("ALI-1")
         page.get_by_role("link", name="Comptés", exact=False).first.click()
         expect(page.locator(".filters [aria-current]")).to_contain_text("Comptés")
-        page.get_by_role("link", name="Indicateurs de février 2025").click()
-        expect(title(page)).to_have_text("Indicateurs de février 2025")
+        page.get_by_role("link", name=heading(BEFORE)).click()
+        expect(title(page)).to_have_text(heading(BEFORE))
         assert one.complaints == []
 
 
-def test_an_operator_without_the_right_sees_figures_and_no_list(place: Place) -> None:
+def test_an_operator_has_a_month_computed_again(place: Place) -> None:
     with place.signed_in(OPERATOR) as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         page.get_by_role("button", name="Recalculer ce mois").click()
-        expect(page.get_by_role("status").first).to_contain_text("Un calcul est en cours")
-        place.running.value.gateway.figures.now = "idle"  # type: ignore[union-attr]
+        expect(title(page)).to_have_text(heading(NOW))
+        assert "refresh" in [row["action"] for row in place.running.do(trace(place.running.value))]
+        assert one.complaints == []
+
+
+def test_what_a_late_fact_changed_is_said(place: Place) -> None:
+    with place.signed_in() as one:
+        page = one.page
+        page.goto(PAGES["revisions"])
+        expect(page.get_by_role("heading", name="Révision 2")).to_be_visible()
+        assert page.locator("details li").count() >= 1
+        page.get_by_role("link", name="Voir ses chiffres (révision 1)").click()
+        expect(page.locator(".status")).to_contain_text("Révision 1")
         assert one.complaints == []
 
 
 def test_paper_has_figures_and_bars_and_no_navigation(place: Place) -> None:
     with place.signed_in(OPERATOR, color_scheme="dark") as one:
         page = one.page
-        page.goto(MARCH)
+        page.goto(MONTH)
         page.emulate_media(media="print")
         for hidden in ("nav", "form", ".links", ".skip"):
             assert page.locator(hidden).locator("visible=true").count() == 0, hidden

@@ -49,7 +49,12 @@ async def test_the_figures_of_the_month_stand_on_its_page() -> None:
     assert answer.status_code == 200
     said = text(answer)
     assert "Indicateurs de février 2025" in said
-    for title in ("Information du patient", "Alimentation du DMP", "MSSanté citoyenne", "Tableau de la vague 1"):
+    for title in (
+        "Information du patient",
+        "Alimentation du DMP",
+        "MSSanté citoyenne",
+        "Tableau de la vague 1",
+    ):
         assert title in said
     assert "75,00\u202f% 3 sur 4" in said and "25,00\u202f% 1 sur 4" in said
     # HIS-1 has no rate: a dash and its reason
@@ -65,11 +70,16 @@ async def test_no_style_and_no_script_is_in_the_page_itself() -> None:
         ("", {"vue": "tableau"}),
         ("/definitions", {}),
         ("/revisions", {"mois": M}),
-        ("/explication", {"indicateur": "ALI-1", "periode": "2025-03", "ventilation": "document_type", "type": "ALL"}),
+        (
+            "/explication",
+            {"indicateur": "ALI-1", "periode": "2025-03", "ventilation": "document_type", "type": "ALL"},
+        ),
     ):
         answer = await reader.get(path, **query)
         assert answer.status_code == 200, path
-        assert not re.search(r"\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)|javascript:", answer.text), path
+        assert not re.search(r"\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc=)|javascript:", answer.text), (
+            path
+        )
 
 
 async def test_without_a_month_the_last_one_and_without_an_establishment_the_first() -> None:
@@ -102,7 +112,9 @@ async def test_the_table_shows_numbers_of_every_row() -> None:
 
 async def test_establishments_without_adt_have_dashes_and_say_what_to_do() -> None:
     said = text(await Reader(hospital(30)).get(etablissement=B))
-    assert "Aucun mouvement (ADT) n’est connu" in said and "Faites envoyer par le DPI ses messages ADT" in said
+    assert (
+        "Aucun mouvement (ADT) n’est connu" in said and "Faites envoyer par le DPI ses messages ADT" in said
+    )
     assert "Clinique du Lagon" in said
 
 
@@ -138,11 +150,11 @@ async def test_every_figure_leads_to_its_list_and_every_look_is_in_the_trace() -
     published = await reader.figures.month(F, M)
     assert published is not None
     page = await reader.get(etablissement=F, mois=M)
-    links = {h.replace("&amp;", "&") for h in re.findall(r'href="(/indicateurs/explication[^"]+)"', page.text)}
+    links = {
+        h.replace("&amp;", "&") for h in re.findall(r'href="(/indicateurs/explication[^"]+)"', page.text)
+    }
     row = find(published.rows, "ALI-1", document_code="ALL")
-    (link,) = [
-        h for h in links if "indicateur=ALI-1&" in h and h.endswith("type=ALL")
-    ]
+    (link,) = [h for h in links if "indicateur=ALI-1&" in h and h.endswith("type=ALL")]
     answer = await reader.client.get(link)
     said = text(answer)
     assert "75,00\u202f% 3 sur 4" in said and "3 comptés + 1 au dénominateur seulement = 4" in said
@@ -164,7 +176,10 @@ async def test_the_list_is_filtered_and_downloaded_whole() -> None:
     said = text(await reader.get("/explication", etablissement=F, mois=M, **row, filtre="comptes"))
     assert "Séjour A" in said and "Séjour C" not in said and "Séjour E" not in said
     answer = await reader.get("/explication", etablissement=F, mois=M, **row, filtre="comptes", format="csv")
-    assert answer.headers["content-disposition"] == 'attachment; filename="liste-ALI-1-750000001-2025-02-ALL.csv"'
+    assert (
+        answer.headers["content-disposition"]
+        == 'attachment; filename="liste-ALI-1-750000001-2025-02-ALL.csv"'
+    )
     lines = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")), delimiter=";"))
     assert sorted(line["stay"] for line in lines) == ["A", "B", "C", "E", "F", "G"]
     assert [details["format"] for _, _, details in reader.guard.trace] == ["page", "csv"]
@@ -228,7 +243,10 @@ async def test_what_is_asked_for_is_escaped() -> None:
 
 async def test_a_computation_under_way_and_one_that_failed_are_said() -> None:
     reader = Reader()
-    for state, sentence in (("computing", "Un calcul est en cours"), ("failed", "Le dernier calcul a échoué")):
+    for state, sentence in (
+        ("computing", "Un calcul est en cours"),
+        ("failed", "Le dernier calcul a échoué"),
+    ):
         reader.figures.now = state  # type: ignore[assignment]
         for path in ("", "/revisions"):
             assert sentence in text(await reader.get(path, etablissement=F, mois=M))

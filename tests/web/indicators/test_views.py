@@ -15,7 +15,7 @@ from indicators.engine import Row, find
 from indicators.explain import Explained, Explanation
 from indicators.published import Establishment, Published
 from indicators.rules import RULES
-from tests.web.indicators.hospital import A, ABSENT, B, ComputedFigures, hospital, whole_month
+from tests.web.indicators.hospital import ABSENT, A, B, ComputedFigures, hospital, whole_month
 
 FINESS, MONTH = "750000001", "2025-02"
 ASKED = Asked(FINESS, MONTH)
