@@ -53,6 +53,10 @@ PAGES = {
     "boites": "/boites",
     "tolerances": "/tolerances",
     "valider": "/valider",
+    "comptes": "/comptes",
+    "compte": "/compte",
+    "jetons": "/jetons",
+    "trace": "/trace",
 }
 
 
