@@ -33,7 +33,6 @@ FORGET: Final = 86_400.0
 """Seconds without a failure after which all is forgotten."""
 WRONG: Final = "Identifiant ou mot de passe incorrect."
 WAIT: Final = "Trop d’échecs : réessayez dans {}."
-MAX_LOGIN: Final = 64
 
 
 class Refused(BadInput):
@@ -59,7 +58,7 @@ class _Try:
 
 def canonical(login: str) -> str:
     """As it is kept: lower case, no space around, no control character."""
-    return "".join(c for c in login.strip().lower() if c.isprintable())[:MAX_LOGIN]
+    return "".join(c for c in login.strip().lower() if c.isprintable())
 
 
 class SignIn:
@@ -179,7 +178,8 @@ class SignIn:
 
     def _next(self, found: Any | None, after: int, now: float) -> tuple[int, float | None]:
         """(failures with this one, until when to wait if it fails)."""
-        recent = found is not None and found.failed_at is not None and 0 <= now - found.failed_at < FORGET
+        # of tries at the same time the one that is counted last may have begun first
+        recent = found is not None and found.failed_at is not None and abs(now - found.failed_at) < FORGET
         failures = (found.failures if found is not None and recent else 0) + 1
         if failures < after:
             return failures, None

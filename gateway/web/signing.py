@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 from starlette.datastructures import FormData
+from starlette.routing import Match
 
 from gateway.accounts import secrets
 from gateway.accounts.desk import Desk
@@ -32,6 +33,8 @@ from gateway.rights import Role
 from gateway.web.guard import Caller
 from gateway.web.guarding import Forbidden, Guarding, actor, peer_of, safe_path
 
+FIGURES = "/indicateurs"
+"""The page of indicators, where it is on."""
 BUSY = "D’autres connexions sont en cours : réessayez dans un instant."
 
 
@@ -55,10 +58,11 @@ def field(form: FormData, name: str) -> str:
 
 def home(request: Request, role: Role) -> str:
     """Where somebody goes who asked for nothing."""
-    there = {getattr(route, "path", "") for route in request.app.routes}
-    if role is Role.LECTEUR:
-        return "/indicateurs" if "/indicateurs" in there else "/compte"
-    return "/"
+    if role is not Role.LECTEUR:
+        return "/"
+    asked = request.scope | {"path": FIGURES, "method": "GET"}
+    there = any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+    return FIGURES if there else "/compte"
 
 
 def entered(request: Request, guard: Guarding, opened: Opened, back_to: str = "") -> RedirectResponse:

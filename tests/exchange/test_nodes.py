@@ -16,7 +16,7 @@ from gateway.engine.nodes import Together
 from gateway.errors import JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.hl7.acknowledgement import read
-from gateway.journal import nodes, queue, records
+from gateway.journal import claims, nodes, records
 from gateway.journal.nodes import Left
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
@@ -179,7 +179,7 @@ async def test_a_node_that_was_buried_while_it_hung_lets_go_and_is_another_one(t
             db.execute("DELETE FROM node WHERE token = ?", (holder,))
         await a.until(lambda: node.gateway.journal.node != holder)
         await a.until(lambda: node.gateway.engine.in_hand() == 0)
-        claim = await node.gateway.journal.write(lambda s: queue.claim(s, "dmp", 4, time.time(), holder))
+        claim = await node.gateway.journal.write(lambda s: claims.claim(s, "dmp", 4, time.time(), holder))
         assert not claim.deliveries, "the old token takes nothing"
 
 
