@@ -60,7 +60,7 @@ def home(request: Request, role: Role) -> str:
     """Where somebody goes who asked for nothing."""
     if role is not Role.LECTEUR:
         return "/"
-    asked = request.scope | {"path": FIGURES, "method": "GET"}
+    asked = {**request.scope, "path": FIGURES, "method": "GET"}
     there = any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
     return FIGURES if there else "/compte"
 
