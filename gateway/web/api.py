@@ -50,6 +50,7 @@ from gateway.web import (
     wording,
 )
 from gateway.web.guarding import Forbidden, SignInFirst
+from gateway.web.indicator_pages import pages as figure_pages
 
 HERE = Path(__file__).parent
 PAGE_ROWS = 50
@@ -155,6 +156,9 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     if gateway.oidc is not None:
         app.include_router(oidc.create_router(gateway, pages, gateway.oidc))
     app.include_router(administering.create_router(gateway))
+    service = gateway.figures
+    if service is not None:
+        app.include_router(figure_pages.create_router(service, gateway.guard, pages, service.catalogue))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)

@@ -45,7 +45,7 @@ async def test_a_person_is_invited_chooses_a_password_and_has_the_role(tmp_path:
         page = await one.post("/premier-acces", code=link)
         assert "camille.martin" in page.text and "premier administrateur" not in page.text
         accepted = await one.accept(link, OTHER, login="somebody-else")
-        assert (accepted.status_code, accepted.headers["location"]) == (303, "/compte")
+        assert (accepted.status_code, accepted.headers["location"]) == (303, "/indicateurs")
         assert "Lecteur d’indicateurs" in (await one.get("/compte")).text
         assert [a["login"] for a in await r.gateway.desk.people.everybody()] == ["camille.martin", ADMIN]
         again = await boss.post("/comptes", login="camille.martin", role="lecteur")

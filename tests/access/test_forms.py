@@ -26,6 +26,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/comptes/camille/reset": {},
     "/jetons": {"name": "essai", "scope": "administer", "days": "30"},
     "/jetons/1/revocation": {},
+    "/indicateurs/recalculer": {"etablissement": "750000001", "mois": "2025-02"},
 }
 
 

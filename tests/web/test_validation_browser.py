@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER) and not os.environ.get("REQUIRE_BROWSER"),
+        reason="chromium and chromedriver are not installed",
+    ),
     # selenium leaves the sockets of its own dialogue with the driver to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
