@@ -17,9 +17,9 @@ from typing import Any
 from chaos.cluster import Cluster, NotReady
 from chaos.counterparts import Dmp, Mss
 from chaos.dpi import Dpi
-from chaos.history import History, Noted, Stopped, Told
+from chaos.history import History, Hung, Noted, Stopped, Told
 from chaos.messages import payload
-from chaos.scenario import DISK_KINDS, LANES, Fault, Plan, Planned
+from chaos.scenario import DATABASE_KINDS, DISK_KINDS, HANGS, LANES, Fault, Plan, Planned
 from chaos.wire import Relay
 from connectors.dpi import simulator as dpi_simulator
 
@@ -86,11 +86,12 @@ class Seed:
         self._end = time.monotonic() + seconds
         self._dpi = Dpi(world.history)
         self._ready = [asyncio.Event() for _ in range(cluster.nodes)]
+        self._open = asyncio.Event()
+        """Some node is ready."""
         self._reason: dict[int, str] = {}
         self._begun = 0
         self._progress = asyncio.Condition()
         self._over = False
-        self._next_node = 0
 
     async def run(self) -> None:
         """From the start of the nodes to their orderly stop; the history is the world's."""
@@ -99,6 +100,7 @@ class Seed:
         for table in self._plan.mss:
             await self._world.mss.plan(table)
         self._zam.plan(*self._plan.dpi)
+        await self._cluster.open(self._world.history.add)
         nodes = [asyncio.create_task(self._supervise(n)) for n in range(self._cluster.nodes)]
         work = [asyncio.create_task(self._lane(n)) for n in range(LANES)]
         work += [asyncio.create_task(self._fault(f)) for f in self._plan.faults]
@@ -107,6 +109,7 @@ class Seed:
             for fault in work:
                 fault.cancel()
             await self._world.calm()
+            await self._cluster.calm()
             for node in range(self._cluster.nodes):
                 if (disk := self._cluster.disk(node)) is not None:
                     disk.calm()
@@ -117,7 +120,7 @@ class Seed:
         finally:
             self._over = True
             for node in range(self._cluster.nodes):
-                self._stop(node, "term", signal.SIGTERM)
+                self._stop(node, "end", signal.SIGTERM)
             done, late = await asyncio.wait(nodes, timeout=20)
             for task in (*late, *work):
                 task.cancel()
@@ -148,9 +151,9 @@ class Seed:
             await asyncio.sleep(AGAIN)
 
     async def _attempt(self, message: Planned, frame: bytes, how: str, part: float) -> str:
-        node = self._next_node = (self._next_node + 1) % self._cluster.nodes
-        await self._ready[node].wait()
-        return await self._dpi.attempt(self._cluster.port(node), message, frame, how, part)
+        await self._open.wait()
+        port = self._cluster.door or self._cluster.port(0)
+        return await self._dpi.attempt(port, message, frame, how, part)
 
     async def _everything_again(self) -> None:
         """The DPI's operator sends all once more: the same answers, and nothing happens."""
@@ -163,44 +166,52 @@ class Seed:
     # --- the nodes ----------------------------------------------------------------------------------------------
 
     async def _supervise(self, node: int) -> None:
-        armed = list(self._plan.armed) if node == 0 else []
+        armed = [step for which, step in self._plan.armed if which == node]
         while not self._over:
             step = armed.pop(0) if armed else ""
             try:
                 await self._cluster.launch(node, step)
-                self._ready[node].set()
+                self._is_ready(node, True)
                 status = await self._cluster.ended(node)
             except NotReady as e:
                 status = e.status
-            self._ready[node].clear()
+            self._is_ready(node, False)
+            at = time.time()
             how = self._reason.pop(node, "")
             if how in ("", "term") and status == -signal.SIGKILL and step:
                 how = "step"  # an armed step may also be met while a SIGTERM is obeyed
             if not how and status == 2 and self._spoilt(node):
-                # a disk that cannot be written: it says so and ends, its service manager starts it again
-                self._note(f"node {node} could not start")
+                # a disk or a database that it cannot use: it says so and ends, its service manager starts it again
+                self._world.history.add(Stopped(at, node, "start", "it could not"))
                 await asyncio.sleep(LOOK * 4)
                 continue
             lost = self._cluster.power_cut(node) if how == "power_cut" else 0
             held = await asyncio.to_thread(self._cluster.held, node)
             detail = step if how == "step" else f"{lost} bytes lost" if lost else f"status {status}"
-            if how == "term" and status not in (0, -signal.SIGTERM):  # -15: while it was starting
+            if how in ("term", "end") and status not in (0, -signal.SIGTERM):  # -15: while it was starting
                 how = "crash"
             self._world.history.add(
                 Stopped(
-                    time.time(),
+                    at,
                     node,
                     how or "crash",
                     detail,
                     held.in_hand if held else (),
-                    held.acknowledged if held else None,
+                    held.acknowledged if held else (),
                 )
             )
             if not how:
                 await asyncio.sleep(LOOK * 4)
 
+    def _is_ready(self, node: int, ready: bool) -> None:
+        (self._ready[node].set if ready else self._ready[node].clear)()
+        (self._open.set if any(r.is_set() for r in self._ready) else self._open.clear)()
+
     def _spoilt(self, node: int) -> bool:
-        return any(f.kind in DISK_KINDS and f.node == node for f in self._plan.faults)
+        return any(
+            f.kind in (*DATABASE_KINDS, "power_cut") or (f.kind in DISK_KINDS and f.node == node)
+            for f in self._plan.faults
+        )
 
     def _stop(self, node: int, how: str, number: int) -> None:
         if self._cluster.running(node) and node not in self._reason:
@@ -216,10 +227,18 @@ class Seed:
         await asyncio.sleep(fault.delay)
         node = fault.node
         self._note(f"{fault}")
+        began = time.time()
         match fault.kind:
-            case "kill" | "power_cut":
+            case "kill":
                 await self._ready[node].wait()
                 self._stop(node, fault.kind, signal.SIGKILL)
+            case "power_cut":
+                await self._ready[node].wait()
+                falls = asyncio.create_task(self._cluster.power_off())
+                await asyncio.sleep(0)  # the database first, if there is one: the nodes would end its commits
+                for each in range(self._cluster.nodes):
+                    self._stop(each, fault.kind, signal.SIGKILL)
+                await falls
             case "kill_start":
                 await self._ready[node].wait()
                 self._stop(node, "kill", signal.SIGKILL)
@@ -230,7 +249,7 @@ class Seed:
             case "term":
                 await self._ready[node].wait()
                 self._stop(node, "term", signal.SIGTERM)
-            case "pause":
+            case "pause" | "hang":
                 self._cluster.signal(node, signal.SIGSTOP)
                 await asyncio.sleep(fault.seconds)
                 self._cluster.signal(node, signal.SIGCONT)
@@ -238,8 +257,12 @@ class Seed:
                 self._world.relays[fault.link].cut(fault.direction, fault.count)
             case "down":
                 await self._down(fault)
+            case kind if kind in DATABASE_KINDS:
+                await self._cluster.strike(fault)
             case _:
                 await self._spoil(fault)
+        if fault.kind in HANGS:
+            self._world.history.add(Hung(began, time.time(), node, fault.kind))
         self._note(f"over: {fault.kind}")
 
     async def _down(self, fault: Fault) -> None:
@@ -308,6 +331,8 @@ class Seed:
             )
         for final in self._cluster.finals():
             history.add(final)
+        for noted in self._cluster.shared():
+            history.add(noted)
 
     def _note(self, text: str) -> None:
         self._world.history.add(Noted(time.time(), text))

@@ -100,7 +100,7 @@ def good() -> list[Record]:
     for message in (V1, V2, GONE):
         made += [told(message, "Z01"), told(message, "Z02"), *finals(message)]
     done = ("C-M01", "C-M02", "C-M03")
-    return [*made, Stopped(20, 0, "term", "status 0", (), done)]
+    return [*made, Stopped(20, 0, "end", "status 0", (), done)]
 
 
 def judge(records: list[Record], plan: Plan = PLAN) -> Report:
