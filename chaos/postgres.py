@@ -1,7 +1,7 @@
 """Several nodes on one PostgreSQL database: a server of the harness's own, a relay before it, a balancer before them.
 
-One server (fsync on) serves all seeds of a run, a database for each. Each node reaches it through a relay of its own, by
-which its connections can be cut, held or refused. The DPI connects to the balancer, which asks the nodes in turn and
+One server (fsync on) serves all seeds of a run, a database for each. Each node reaches it through a relay of its own,
+by which its connections can be cut, held or refused. The DPI connects to the balancer, which asks the nodes in turn and
 takes the first that accepts the connection.
 
 The journal's own history is kept by triggers (schema `chaos`), in the commits that it is about and with the server's

@@ -132,6 +132,8 @@ class Seed:
     # --- the DPI ----------------------------------------------------------------------------------------------
 
     async def _lane(self, number: int) -> None:
+        for ready in self._ready:
+            await ready.wait()  # what happens to one of several nodes is to meet the others at work
         for message in self._plan.messages:
             if message.lane == number:
                 await self._send(message)
@@ -250,6 +252,9 @@ class Seed:
                 await self._ready[node].wait()
                 self._stop(node, "term", signal.SIGTERM)
             case "pause" | "hang":
+                if fault.kind == "hang":
+                    await self._ready[node].wait()
+                    began = time.time()
                 self._cluster.signal(node, signal.SIGSTOP)
                 await asyncio.sleep(fault.seconds)
                 self._cluster.signal(node, signal.SIGCONT)
