@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.history import (
+    SERVER,
     Answered,
     Final,
     History,
@@ -77,7 +78,8 @@ class Report:
     """Second mails that docs/architecture.md allows."""
     stops: int
     taken_over: tuple[float, ...] = ()
-    """For each delivery that a node had in hand when it was killed: seconds until a node had it in hand again."""
+    """For each delivery that a node had in hand when it was killed, another one being at work: seconds until it was in
+    hand again."""
     problems: tuple[Problem, ...] = field(default=())
 
     def count(self, kind: str) -> int:
@@ -369,14 +371,28 @@ class _Checker:
                 self._bad("buried", f"node {left.node} lived, and was taken for dead")
 
     def _seconds_to_take_over(self) -> Iterator[float]:
+        """Of the deaths that another node saw which was at work, undisturbed, from then until it took over."""
+        stops, hung = list(self.history.of(Stopped)), list(self.history.of(Hung))
         for taken in self.taken_over:
-            deaths = [
-                s.at
-                for s in self.history.of(Stopped)
-                if s.node == taken.node and taken.claimed <= s.at <= taken.at and s.how != "term"
-            ]
-            if deaths and taken.again:
-                yield taken.again - deaths[0]
+            death = next(
+                (s.at for s in stops if s.node == taken.node and taken.claimed <= s.at <= taken.at), None
+            )
+            if death is None or taken.again is None:
+                continue
+            for other in self.history.of(Left):
+                if (
+                    other.node != taken.node
+                    and other.since <= death
+                    and taken.at <= other.at
+                    and not any(
+                        s.node in (other.node, SERVER) and other.since <= s.at <= taken.again for s in stops
+                    )
+                    and not any(
+                        h.node == other.node and h.at <= taken.again and death <= h.over for h in hung
+                    )
+                ):
+                    yield taken.again - death
+                    break
 
     def _order(self) -> None:
         """Versions of a set reach each destination in their order, and replace what is there."""

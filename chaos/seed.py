@@ -170,10 +170,11 @@ class Seed:
     async def _supervise(self, node: int) -> None:
         armed = [step for which, step in self._plan.armed if which == node]
         while not self._over:
-            step = armed.pop(0) if armed else ""
+            step, was_ready = armed.pop(0) if armed else "", False
             try:
                 await self._cluster.launch(node, step)
                 self._is_ready(node, True)
+                was_ready = True
                 status = await self._cluster.ended(node)
             except NotReady as e:
                 status = e.status
@@ -182,7 +183,7 @@ class Seed:
             how = self._reason.pop(node, "")
             if how in ("", "term") and status == -signal.SIGKILL and step:
                 how = "step"  # an armed step may also be met while a SIGTERM is obeyed
-            if not how and status == 2 and self._spoilt(node):
+            if not how and not was_ready and status in (1, 2) and self._spoilt(node):
                 # a disk or a database that it cannot use: it says so and ends, its service manager starts it again
                 self._world.history.add(Stopped(at, node, "start", "it could not"))
                 await asyncio.sleep(LOOK * 4)
