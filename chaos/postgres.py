@@ -103,6 +103,10 @@ class PostgresEngine:
     def _start(self, bin_folder: Path) -> None:
         server = Server(bin_folder, self._folder, fsync=True)
         server.start()
+        self.use(server)
+
+    def use(self, server: Server) -> None:
+        """Make the database to copy on a server that runs."""
         self._started = server
         with closing(self.server.connect(autocommit=True)) as c:
             c.execute(f"CREATE DATABASE {TEMPLATE}")
