@@ -29,6 +29,8 @@ UNSEEN = ("no_ack", "in_ack", "unread", "nothing", "start", "inside", "no_end")
 AGAIN = 0.15
 """Seconds until the DPI tries again."""
 LOOK = 0.05
+START_AGAIN = 0.5
+"""Seconds until a node is started again whose start failed."""
 
 
 class World:
@@ -186,7 +188,7 @@ class Seed:
             if not how and not was_ready and status in (1, 2) and self._spoilt(node):
                 # a disk or a database that it cannot use: it says so and ends, its service manager starts it again
                 self._world.history.add(Stopped(at, node, "start", "it could not"))
-                await asyncio.sleep(LOOK * 4)
+                await asyncio.sleep(START_AGAIN)
                 continue
             lost = self._cluster.power_cut(node) if how == "power_cut" else 0
             held = await asyncio.to_thread(self._cluster.held, node)
