@@ -31,8 +31,9 @@ from gateway.engine.nodes import Together
 from gateway.exchange.delivery import DeliveryState
 from gateway.exchange.identifiers import Clock
 from gateway.hl7.transmission import Action
-from gateway.journal import queue, records
-from gateway.journal.queue import Claimed, NewDelivery
+from gateway.journal import claims, queue, records
+from gateway.journal.claims import Claimed
+from gateway.journal.queue import NewDelivery
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
 
@@ -65,11 +66,11 @@ def procrastinate_app(url: str, password: str, journal: Journal | None = None) -
 
 
 def claim_one(session: Any, delivery_id: int) -> Claimed:
-    """What `queue.claim` does, of one delivery that another one chose."""
+    """What `claims.claim` does, of one delivery that another one chose."""
     session.connection().exec_driver_sql(
         "UPDATE delivery SET due_at = -%(id)s WHERE id = %(id)s", {"id": delivery_id}
     )
-    claim = queue.claim(session, "dmp", 1, -delivery_id, session.info["node"])
+    claim = claims.claim(session, "dmp", 1, -delivery_id, session.info["node"])
     return claim.deliveries[0]
 
 

@@ -1,7 +1,7 @@
 """The bytes of an error mail: headers, text, files. Pure.
 
-Purpose: the « courriel standard » for what `connectors.mss.inbound.reports` does not write: errors of messages, groups,
-mails too large to be enclosed with their attachments.
+Purpose: the « courriel standard », or the same as a notification (`mdn`), for what `connectors.mss.inbound.reports`
+does not write: errors of messages, groups, mails too large to be enclosed with their attachments.
 Guarantee: same arguments, same bytes; CRLF, lines within 998 octets; at most `limit` bytes when the text alone fits:
 files are taken in order while they fit, the others are named in the text. `Auto-Submitted: auto-generated`, never
 answered.
@@ -11,12 +11,14 @@ Source: spec/mssante.md §2.6; RFC 2046, 3834.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from email.utils import format_datetime, formataddr
 
 from connectors.errors import wording
-from connectors.errors.plan import ReportPlan
+from connectors.errors.plan import ReportPlan, Told
 from connectors.errors.rebuilding import File
+from connectors.mss.addresses import is_address
 from connectors.mss.inbound.parts import (
     attach,
     boundary_of,
@@ -28,8 +30,12 @@ from connectors.mss.inbound.parts import (
     text_part,
     token,
 )
-from connectors.mss.wording import one_line
+from connectors.mss.wording import ascii_form, one_line
 
+_KINDS = {
+    False: b"Content-Type: multipart/mixed;",
+    True: b"Content-Type: multipart/report; report-type=disposition-notification;\r\n",
+}
 _MAIL = 90_000
 """Bytes kept for headers and text."""
 _PART = 1_500
@@ -66,8 +72,11 @@ def compose(
         "MIME-Version: 1.0",
     ]
     out.write("".join(line + "\r\n" for line in lines).encode("ascii"))
-    out.write(b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n')
+    out.write(_KINDS[plan.mdn] + b' boundary="' + boundary + b'"\r\n\r\n')
     text_part(out, boundary, wording.text(plan, [f.name for f in kept], [*(f.name for f in left), *missing]))
+    if plan.mdn:
+        open_part(out, boundary, "Content-Type: message/disposition-notification")
+        out.write(_notification(plan.told[0], address))
     for file in kept:
         whole, eight_bit = spliced(file.content) if file.rfc822 else (None, False)
         if whole is None or (eight_bit and not open_originals):
@@ -79,6 +88,23 @@ def compose(
         out.write(whole)
     out.write(b"\r\n--" + boundary + b"--\r\n")
     return out.getvalue()
+
+
+def _notification(told: Told, sender: str) -> bytes:
+    """The fields of message/disposition-notification (volet v1.1.3), in ASCII: for whom it was, why it failed. What the
+    DPI sent was no mail: its MSH-10 stands where a mail has its Message-ID."""
+    recipient = told.recipient if is_address(told.recipient) else sender
+    lines = [f"Final-Recipient: rfc822;{own_address(recipient)}"]
+    if told.control_id:
+        # MSH-10 may hold what a Message-ID may not
+        name = re.sub(r"[^0-9A-Za-z._-]", "_", told.control_id)
+        lines.append(f"Original-Message-ID: <{name}@{own_address(sender).rpartition('@')[2]}>")
+    label = ascii_form(one_line(told.label))
+    lines += [
+        "Disposition: automatic-action/MDN-sent-automatically; processed/error",
+        f"Error: {token(told.code)}^{label}^applicationErrorCondition| E^Error^errorSeverity",
+    ]
+    return "".join(line + "\r\n" for line in lines).encode("ascii")
 
 
 def _fitting(files: Sequence[File], room: int) -> tuple[list[File], list[File]]:

@@ -67,6 +67,8 @@ class ReportPlan:
     reattach: bool
     patient_in_subject: bool
     max_bytes: int
+    mdn: bool = False
+    """A disposition notification instead of the standard mail."""
 
 
 _ADAPTER = TypeAdapter(ReportPlan)
@@ -112,6 +114,8 @@ def plan_reports(
             reattach=settings.reattaches(row),
             patient_in_subject=settings.names_patient(row, address),
             max_bytes=settings.max_bytes,
+            # a notification is about one message; an alarm is about none
+            mdn=settings.form_of(row) == "mdn" and len(theirs) == 1 and theirs[0].flow != "alarm",
         )
         # of no document's order: a report never waits for another
         planned.append(PlannedDelivery(address, (), to_json(plan), (token,)))

@@ -24,6 +24,7 @@ from gateway.errors import ConfigurationFault
 from gateway.settings import problems
 
 Flow = Literal["outbound", "inbound", "refused", "receipt", "alarm"]
+Form = Literal["standard", "mdn"]
 MSSANTE = ".mssante.fr"
 
 
@@ -51,6 +52,8 @@ class Mailbox(BaseModel):
     flows: tuple[Flow, ...] = ()
     """`outbound` (a transmission that failed), `inbound` (a received mail), `receipt` (told after the mail was
     accepted), `refused` (a message answered AE), `alarm` (something waits, ends or fills up); empty: any."""
+    form: Form | None = None
+    """As the connector's, for these addresses."""
     reattach: bool | None = None
     """As the connector's, for these addresses."""
     patient_in_subject: bool | None = None
@@ -81,6 +84,9 @@ class ErrorsSettings(SmtpTransport):
     """Addresses for the errors that no row of `mailboxes` takes; each gets its own mail."""
     mailboxes: tuple[Mailbox, ...] = ()
     """Other addresses, by route, organisation and flow."""
+    form: Form = "standard"
+    """`standard`: the profile's « courriel standard »; `mdn`: the same text and files as a disposition notification
+    (RFC 8098), for mailboxes that a program reads. Several errors in one mail, and alarms, are always `standard`."""
     reattach: bool = True
     """Attach IHE_XDM.ZIP and each PDF again, beside the original."""
     patient_in_subject: bool | None = None
@@ -132,6 +138,10 @@ class ErrorsSettings(SmtpTransport):
     def row(self, route: str, flow: str, dpi: str = "") -> Mailbox:
         """The row for an error of this route and flow (see `Mailbox.fits`)."""
         return next((m for m in self.mailboxes if m.fits(route, flow, dpi)), None) or self._others
+
+    def form_of(self, row: Mailbox) -> Form:
+        """Whether mails to this row are standard mails or notifications."""
+        return row.form or self.form
 
     def reattaches(self, row: Mailbox) -> bool:
         """Whether mails to this row carry the attachments again."""

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from gateway.engine.port import Allowance, Run
 from gateway.errors import JournalUnavailable
 from gateway.exchange.pressure import Pressure
-from gateway.journal import nodes, queue
-from gateway.journal.queue import Claim, Claimed
+from gateway.journal import claims, nodes
+from gateway.journal.claims import Claim, Claimed
 from gateway.journal.sql import node_of
 from gateway.journal.store import Journal
 
@@ -136,7 +136,7 @@ class EmbeddedEngine:
     async def _claim(self, destination: str, limit: int) -> Claim:
         now, begun = time.time(), time.monotonic()
         claim = await self._journal.write(
-            lambda session: queue.claim(session, destination, limit, now, node_of(session), self._farthest)
+            lambda session: claims.claim(session, destination, limit, now, node_of(session), self._farthest)
         )
         if claim.deliveries and not await self._ours(claim.deliveries[0].token, begun):
             log.warning(

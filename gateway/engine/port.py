@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
-from gateway.journal.queue import Claimed
+from gateway.journal.claims import Claimed
 
 Run = Callable[[Claimed], Coroutine[Any, Any, None]]
 """Runs one claimed delivery to the end of its attempt; never raises."""

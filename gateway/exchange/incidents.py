@@ -17,7 +17,8 @@ from connectors.port import Outcome
 from gateway.errors import Finding
 from gateway.exchange.delivery import DeliveryState
 from gateway.journal import records, reports
-from gateway.journal.queue import ERRORS, Claimed
+from gateway.journal.claims import Claimed
+from gateway.journal.queue import ERRORS
 from gateway.journal.sql import insert
 
 INCIDENTS = "incidents"

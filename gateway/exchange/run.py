@@ -36,7 +36,7 @@ from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.tell import tell_all
 from gateway.journal import mails, payloads, queue, records
-from gateway.journal.queue import Claimed
+from gateway.journal.claims import Claimed
 from gateway.journal.store import Journal
 from gateway.settings import Settings
 

@@ -20,7 +20,7 @@ from chaos.scenario import make
 from chaos.server import Server
 from chaos.wire import Balancer, Relay
 from gateway.hl7.transmission import Action
-from gateway.journal import nodes, queue, records
+from gateway.journal import claims, nodes, queue, records
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
 
@@ -205,12 +205,12 @@ async def test_the_triggers_note_who_had_what_in_hand_and_from_whom_it_was_taken
             await first.write(arrived)
             assert cluster.shared() == []
             before = time.time()
-            claim = await first.write(lambda s: queue.claim(s, "mss", 1, 2.0, first.node))
+            claim = await first.write(lambda s: claims.claim(s, "mss", 1, 2.0, first.node))
             assert len(claim.deliveries) == 1
             await second.write(lambda s: nodes.bury(s, first.node, 1, 3.0))
             first.renew()
             await first.write(lambda s: nodes.join(s, "host 11", 4.0))
-            assert (await second.write(lambda s: queue.claim(s, "mss", 1, 4.0, second.node))).deliveries
+            assert (await second.write(lambda s: claims.claim(s, "mss", 1, 4.0, second.node))).deliveries
             left, taken = cluster.shared()
             assert isinstance(left, Left) and isinstance(taken, TakenOver)
             assert (left.node, taken.node) == (0, 0)

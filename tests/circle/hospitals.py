@@ -33,7 +33,7 @@ class Hospital:
         """From its DPI to its gateway."""
         return read(await send("127.0.0.1", self.gateway.mllp_port, message))
 
-    async def got(self, event: str, count: int = 1, seconds: float = 20) -> list[Received]:
+    async def got(self, event: str, count: int = 1, seconds: float = 60) -> list[Received]:
         """What its DPI received of this event, once there are `count`."""
         await until(lambda: len(self.of(event)) >= count, seconds)
         return self.of(event)
@@ -47,14 +47,14 @@ class Hospital:
         return await self.gateway.journal.read(lambda s: s.connection().exec_driver_sql(sql).all())
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for `condition`; fails the test after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
 
-async def until_rows(hospital: Hospital, sql: str, wanted: object, seconds: float = 20) -> None:
+async def until_rows(hospital: Hospital, sql: str, wanted: object, seconds: float = 60) -> None:
     """Wait until a query of the journal gives `wanted`."""
     found: object = None
     try:

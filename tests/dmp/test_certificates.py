@@ -95,7 +95,7 @@ def test_no_key_stays_in_a_temporary_file(pki: Pki, tmp_path: Path, monkeypatch:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 

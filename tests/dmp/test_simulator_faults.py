@@ -456,7 +456,7 @@ async def test_what_is_kept_while_the_dmp_goes_down_is_in_the_log(
     await simulator.down()  # it gives up the call
     go_on.set()
     await asyncio.gather(call, return_exceptions=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not simulator.events:
             await asyncio.sleep(0.01)
     assert V1 in simulator.documents

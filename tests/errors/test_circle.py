@@ -125,6 +125,6 @@ async def until_warned(one: Hospital) -> None:
     """Wait until /readyz warns."""
     import asyncio
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await one.gateway.warnings():
             await asyncio.sleep(0.02)

@@ -422,3 +422,54 @@ async def test_nothing_of_a_message_becomes_a_header(tmp_path: Path) -> None:
     async with operating(tmp_path) as operator:
         mail, _ = await sent(operator, tmp_path, [about], {1: build.mdm("T02", build.cda_n1())}, to=[RELAY])
         assert mail.message["Bcc"] is None and mail.recipient == RELAY
+
+
+# --- as a notification ------------------------------------------------------------------------------------------
+
+
+def notification(mail: Mail) -> tuple[Any, list[str]]:
+    """The fields of the notification, and the names of the files."""
+    assert mail.message.get_content_type() == "multipart/report"
+    assert mail.message.get_param("report-type") == "disposition-notification"
+    text, fields, *files = mail.message.get_payload()
+    assert text.get_content_type() == "text/plain"
+    assert fields.get_content_type() == "message/disposition-notification"
+    return fields.get_payload()[0], [f.get_filename() or f.get_content_type() for f in files]
+
+
+async def test_an_error_as_a_notification_has_its_files_too(tmp_path: Path) -> None:
+    """§2.6: "MDN as by setting", with the attachments; by mailbox, over the connector's own choice."""
+    raw = build.mdm("T02", build.cda_n1(payload=build.pdf(5_000)))
+    rows = [{"to": [BOX], "route": ROUTE, "form": "mdn"}]
+    async with operating(tmp_path) as operator:
+        standard, _ = await sent(operator, tmp_path, [incident()], {1: raw})
+        mail, _ = await sent(operator, tmp_path, [incident()], {1: raw}, to=[RELAY], mailboxes=rows)
+    fields, files = notification(mail)
+    assert str(fields["Disposition"]).endswith("; processed/error")
+    assert str(fields["Error"]) == "550^Boite inconnue^applicationErrorCondition| E^Error^errorSeverity"
+    assert str(fields["Final-Recipient"]) == "rfc822;dr.x@hopital.mssante.fr"
+    assert str(fields["Original-Message-ID"]).startswith("<MSG1@")
+    assert files == [f.get_filename() for f in standard.message.get_payload()[1:]]
+    assert {"IHE_XDM.ZIP", "message_original.hl7"} <= set(files)
+    assert str(mail.message["Subject"]).startswith("[KO Intégration système !][550]")
+    assert mail.message["Auto-Submitted"] == "auto-generated"
+
+
+async def test_a_received_mail_as_a_notification_is_whole_and_its_files_follow(tmp_path: Path) -> None:
+    async with operating(tmp_path) as operator:
+        wrong = incident(1, "inbound", "902", label="Identifiant de patient inconnu")
+        mail, _ = await sent(operator, tmp_path, [wrong], {1: RECEIVED}, "mail", form="mdn")
+    fields, files = notification(mail)
+    assert str(fields["Error"]).startswith("902^Identifiant de patient inconnu^")
+    assert fields["Original-Message-ID"] == message_from_bytes(RECEIVED, policy=policy.default)["Message-ID"]
+    assert files[0] == "message/rfc822" and "IHE_XDM.ZIP" in files
+    assert classify(mail.raw) is Kind.MDN
+
+
+def test_several_errors_and_alarms_are_never_a_notification() -> None:
+    connector = made(TABLE | {"form": "mdn"}, Path())
+    for incidents in ([incident(1), incident(2)], [incident(1, "alarm")]):
+        (planned,) = connector.plan_reports(incidents, NOW)
+        assert from_json(planned.plan).mdn is False
+    (planned,) = connector.plan_reports([incident(1)], NOW)
+    assert from_json(planned.plan).mdn is True

@@ -63,7 +63,7 @@ class World:
         """Error mails taken by the operator."""
         return [m for m in self.operator.mails if m.sender == FROM]
 
-    async def got(self, count: int, seconds: float = 20) -> list[Mail]:
+    async def got(self, count: int, seconds: float = 60) -> list[Mail]:
         """The error mails, once there are `count`."""
         await until(lambda: len(self.mails) >= count, seconds)
         return self.mails
@@ -72,7 +72,7 @@ class World:
         """Rows of the journal."""
         return await self.running.gateway.journal.read(lambda s: s.connection().exec_driver_sql(sql).all())
 
-    async def until_rows(self, sql: str, wanted: object, seconds: float = 20) -> None:
+    async def until_rows(self, sql: str, wanted: object, seconds: float = 60) -> None:
         """Wait until a query gives `wanted`."""
         found: object = None
         try:
@@ -83,7 +83,7 @@ class World:
             raise AssertionError(f"{found!r} and not {wanted!r}") from None
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for `condition`; fails the test after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -98,13 +98,13 @@ class Running:
         found = await self.gateway.journal.read(lambda s: views.messages_by_control_id(s, control_id))
         return found[-1]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         """Wait for `condition`; fails the test after `seconds`."""
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.01)
 
-    async def settled(self, control_id: str, seconds: float = 10) -> list[dict[str, Any]]:
+    async def settled(self, control_id: str, seconds: float = 60) -> list[dict[str, Any]]:
         """The deliveries of a message once all have ended (ZAM included)."""
         async with asyncio.timeout(seconds):
             while True:

@@ -314,17 +314,17 @@ async def test_all_free_slots_are_used_once_it_is_quiet(tmp_path: Path) -> None:
 async def test_a_claim_that_fails_does_not_end_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateway.journal import queue
+    from gateway.journal import claims
 
     async with running(tmp_path) as r:
-        real, failures = queue.claim, iter([KeyError("bug")])
+        real, failures = claims.claim, iter([KeyError("bug")])
 
         def claim(*args: object) -> object:
             for failure in failures:
                 raise failure
             return real(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(queue, "claim", claim)
+        monkeypatch.setattr(claims, "claim", claim)
         await r.send(submit("M1", recipients=()))
         assert {d["state"] for d in await r.settled("M1")} == {"succeeded"}
 

@@ -137,7 +137,7 @@ async def rows(r: Running, sql: str) -> list[tuple[Any, ...]]:
 async def until_rows(r: Running, sql: str, wanted: list[tuple[Any, ...]]) -> None:
     found: list[tuple[Any, ...]] = []
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (found := await rows(r, sql)) != wanted:
                 await asyncio.sleep(0.01)
     except TimeoutError:

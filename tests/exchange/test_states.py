@@ -18,8 +18,8 @@ from gateway.exchange.retry import delay_after
 from gateway.exchange.run import after_attempt
 from gateway.hl7.transmission import Action
 from gateway.journal import sql
+from gateway.journal.claims import Claimed
 from gateway.journal.models import Delivery, Message, Payload
-from gateway.journal.queue import Claimed
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings, RetrySettings
 from tests.exchange import harness

@@ -17,7 +17,7 @@ from connectors.port import Report
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
 from gateway.exchange.delivery import DeliveryState
 from gateway.hl7.transmission import Action
-from gateway.journal import mails, payloads, queue
+from gateway.journal import claims, mails, payloads, queue
 from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.queue import NewDelivery
 from gateway.journal.records import add_fact
@@ -200,7 +200,7 @@ async def test_a_write_that_is_late_is_withdrawn_and_does_not_happen_afterwards(
         other.execute("ROLLBACK")
         await patient
         assert await journal.read(kinds) == ["patient"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while journal.stalled_for:  # the writer says so a moment after it gave the result
                 await asyncio.sleep(0.01)
     finally:
@@ -317,7 +317,7 @@ async def test_a_journal_of_an_older_schema_is_brought_up_to_date_with_all_that_
     journal = await Journal.open(tmp_path / "j.sqlite")
     try:
         assert await journal.read(payloads.pending) == []
-        claim = await journal.write(lambda s: queue.claim(s, "dmp", 4, 10.0, "me"))
+        claim = await journal.write(lambda s: claims.claim(s, "dmp", 4, 10.0, "me"))
         assert [(c.id, c.message_id, c.control_id, c.attempt) for c in claim.deliveries] == [(7, 1, "ID", 3)]
         assert [d.uid for d in claim.deliveries[0].documents] == ["1.2"]
         assert await journal.read(lambda s: queue.told(s, 7)) == [1]

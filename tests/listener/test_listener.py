@@ -63,7 +63,7 @@ class Serving:
         return self.telemetry.connections_closed.labels(reason)._value.get()
 
     async def until_closed(self, reason: str, count: float = 1) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.closed(reason) < count:
                 await asyncio.sleep(0.01)
 
@@ -82,7 +82,7 @@ async def serving(**limits: Any) -> AsyncIterator[Serving]:
 
 
 async def frame_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return (await reader.readuntil(b"\x1c\r"))[1:-2]
 
 

@@ -98,7 +98,7 @@ async def watched(path: Path, **table: Any) -> AsyncIterator[WhiteList]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -219,7 +219,7 @@ async def test_the_connector_refuses_by_the_list_in_force_and_tells_its_age(tmp_
     async def taken() -> bool:
         return not isinstance(await connector.prepare(asked), Refused)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await taken():
             await asyncio.sleep(0.01)
     await connector.stop()

@@ -54,7 +54,7 @@ def workers(p: SchematronPool) -> list[Worker]:
     return [w for w in p._all if not w.retired]
 
 
-async def until_back(p: SchematronPool, seconds: float = 30) -> None:
+async def until_back(p: SchematronPool, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while p.state != "on" or p._idle.empty():
             await asyncio.sleep(0.02)
@@ -211,7 +211,7 @@ async def test_the_worker_ends_with_its_gateway(package: Package) -> None:
     """Also when the gateway was killed: end of input, or the kernel's word while a document is judged."""
     worker = await Worker.start(package, [Family.STRUCMIN])
     worker._input.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await worker.process.wait() == 0
 
 

@@ -97,10 +97,12 @@ def build_mdn(
     error: IntegrationError | None = None,
     displayed: bool = False,
     form: MdnForm = MdnForm.C,
+    reattach: bool | None = None,
 ) -> OutgoingMail:
     """The MDN of `mail`: `processed` (or `displayed`) when `error` is None, else the error in the wanted form.
 
-    `to` is what `mdn_address` gave; `message_id` has its angle brackets; `now` is aware.
+    `to` is what `mdn_address` gave; `message_id` has its angle brackets; `now` is aware. `reattach`: the mail's files
+    again after it; None: as the form has it.
     """
     subject = mail.subject if error is None else f"{KO}[{error.code}] {mail.subject}"
     if error is None:
@@ -130,7 +132,7 @@ def build_mdn(
     else:
         open_part(out, boundary, *rfc822_headers(eight_bit))
         out.write(whole)
-    if form is not MdnForm.C and error is not None:
+    if error is not None and (form is not MdnForm.C if reattach is None else reattach):
         _reattach(out, boundary, mail)
     out.write(b"\r\n--" + boundary + b"--\r\n")
     return OutgoingMail(out.getvalue(), "", to, message_id, eight_bit)
@@ -157,6 +159,24 @@ def build_error_mail(
     made = _error_mail(mail, reporter, error, to, message_id, now, reattach)
     if reattach and max_bytes and len(made.content) > max_bytes:
         return _error_mail(mail, reporter, error, to, message_id, now, False)
+    return made
+
+
+def build_mdn_with_files(
+    mail: InboundMail,
+    reporter: Reporter,
+    error: IntegrationError,
+    *,
+    to: str,
+    message_id: str,
+    now: datetime,
+    reattach: bool = True,
+    max_bytes: int = 0,
+) -> OutgoingMail:
+    """As `build_error_mail`, for an error mailbox that wants notifications: form C, the files after its three parts."""
+    made = build_mdn(mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=reattach)
+    if reattach and max_bytes and len(made.content) > max_bytes:
+        return build_mdn(mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=False)
     return made
 
 

@@ -70,7 +70,7 @@ async def watching(made: ImapSettings, kept: Kept) -> AsyncIterator[MailboxClien
         assert task.cancelled()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Wait for something that another task does."""
     async with asyncio.timeout(seconds):
         while not condition():
