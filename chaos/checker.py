@@ -32,7 +32,7 @@ from chaos.history import (
     WireCut,
 )
 from chaos.messages import document
-from chaos.scenario import HEARTBEAT, NODE_TIMEOUT, Plan, Planned
+from chaos.scenario import HEARTBEAT, NODE_TIMEOUT, STARVED, Plan, Planned
 from gateway.exchange.delivery import FINAL
 
 SENDS = 3
@@ -364,7 +364,9 @@ class _Checker:
             in_order = any(s.how in ("term", "crash", *NO_STOPS) and s.at <= left.at + LEAVING for s in stops)
             hung = any(
                 h.node == left.node
-                and h.at + NODE_TIMEOUT - 2 * HEARTBEAT <= left.at <= h.over + 2 * HEARTBEAT + LATE
+                and h.at + (0 if h.why == STARVED else NODE_TIMEOUT - 2 * HEARTBEAT)
+                <= left.at
+                <= h.over + LATE
                 for h in self.history.of(Hung)
             )
             if not (died or in_order or hung):

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,6 +61,10 @@ class Cluster(Protocol):
 
     def running(self, node: int) -> bool:
         """Its process lives."""
+        ...
+
+    def waited(self, node: int) -> float:
+        """Seconds that its process has waited for a CPU, since its start."""
         ...
 
     def port(self, node: int) -> int:
@@ -183,6 +188,16 @@ class GatewayNode:
     def running(self) -> bool:
         """Its process lives."""
         return self.process is not None and self.process.returncode is None
+
+    def waited(self) -> float:
+        """Seconds that its threads have waited for a CPU, by the kernel's count; 0 where there is none."""
+        if self.process is None:
+            return 0.0
+        nanoseconds = 0
+        for count in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # it has ended
+                nanoseconds += int(count.read_text().split()[1])
+        return nanoseconds / 1e9
 
     def signal(self, number: int) -> None:
         """Send a signal to a process that lives."""

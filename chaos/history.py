@@ -130,7 +130,7 @@ class Hung:
     over: float
     node: int
     why: str
-    """Of `scenario.HANGS`."""
+    """Of `scenario.HANGS`, or `STARVED`."""
 
 
 @dataclass(frozen=True, slots=True)

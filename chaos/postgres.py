@@ -218,6 +218,10 @@ class PostgresCluster:
         """It lives."""
         return self._nodes[node].running()
 
+    def waited(self, node: int) -> float:
+        """Of its process."""
+        return self._nodes[node].waited()
+
     def port(self, node: int) -> int:
         """Its MLLP port."""
         return self._nodes[node].port

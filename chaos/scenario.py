@@ -47,6 +47,8 @@ HEARTBEAT, NODE_TIMEOUT = 0.3, 2.0
 """Settings `journal.heartbeat` and `journal.node_timeout` of several nodes: the dead are taken over quickly."""
 HANGS = ("pause", "hang", "database_hold", "database_down")
 """The node lives and may give no sign of life meanwhile."""
+STARVED = "starved"
+"""The same, and no fault of the plan: the machine had no CPU for it."""
 SKEWS = (-3_600, -90, 90, 3_600)
 
 

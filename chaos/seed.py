@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import signal
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from chaos.counterparts import Dmp, Mss
 from chaos.dpi import Dpi
 from chaos.history import History, Hung, Noted, Stopped, Told
 from chaos.messages import payload
-from chaos.scenario import DATABASE_KINDS, DISK_KINDS, HANGS, LANES, Fault, Plan, Planned
+from chaos.scenario import (
+    DATABASE_KINDS,
+    DISK_KINDS,
+    HANGS,
+    LANES,
+    NODE_TIMEOUT,
+    STARVED,
+    Fault,
+    Plan,
+    Planned,
+)
 from chaos.wire import Relay
 from connectors.dpi import simulator as dpi_simulator
 
@@ -29,6 +40,9 @@ UNSEEN = ("no_ack", "in_ack", "unread", "nothing", "start", "inside", "no_end")
 AGAIN = 0.15
 """Seconds until the DPI tries again."""
 LOOK = 0.05
+LOOK_FOR_CPU = 0.2
+WAITS_LONG = 0.5
+"""Seconds without a CPU, of `NODE_TIMEOUT`: a sign of life may come too late."""
 START_AGAIN = 0.5
 """Seconds until a node is started again whose start failed."""
 
@@ -104,6 +118,7 @@ class Seed:
         self._zam.plan(*self._plan.dpi)
         await self._cluster.open(self._world.history.add)
         nodes = [asyncio.create_task(self._supervise(n)) for n in range(self._cluster.nodes)]
+        watching = [asyncio.create_task(self._watch(n)) for n in range(self._cluster.nodes)]
         work = [asyncio.create_task(self._lane(n)) for n in range(LANES)]
         work += [asyncio.create_task(self._fault(f)) for f in self._plan.faults]
         try:
@@ -124,6 +139,7 @@ class Seed:
             for node in range(self._cluster.nodes):
                 self._stop(node, "end", signal.SIGTERM)
             done, late = await asyncio.wait(nodes, timeout=20)
+            await asyncio.gather(*watching)
             for task in (*late, *work):
                 task.cancel()
             await asyncio.gather(*nodes, *work, return_exceptions=True)
@@ -207,6 +223,28 @@ class Seed:
             )
             if not how:
                 await asyncio.sleep(LOOK * 4)
+
+    async def _watch(self, node: int) -> None:
+        """Notes when the machine had no CPU for a node, or for this process, by which its connections go: others may
+        then take it for dead."""
+        looks: deque[tuple[float, float]] = deque()
+        since, until = 0.0, 0.0
+        while not self._over:
+            now, waited = time.time(), self._cluster.waited(node)
+            late = bool(looks) and now - looks[-1][0] > LOOK_FOR_CPU + WAITS_LONG
+            if looks and waited < looks[-1][1]:
+                looks.clear()  # another process
+            looks.append((now, waited))
+            while looks[0][0] < now - NODE_TIMEOUT - 2 * LOOK_FOR_CPU:
+                looks.popleft()
+            if late or waited - looks[0][1] > WAITS_LONG:
+                if until and looks[0][0] > until:
+                    self._world.history.add(Hung(since, until, node, STARVED))
+                    since = 0.0
+                since, until = since or looks[0][0], now
+            await asyncio.sleep(LOOK_FOR_CPU)
+        if until:
+            self._world.history.add(Hung(since, until, node, STARVED))
 
     def _is_ready(self, node: int, ready: bool) -> None:
         (self._ready[node].set if ready else self._ready[node].clear)()

@@ -93,6 +93,10 @@ class SqliteCluster:
         """It lives."""
         return self._node.running()
 
+    def waited(self, node: int) -> float:
+        """Of its process."""
+        return self._node.waited()
+
     def port(self, node: int) -> int:
         """Its MLLP port."""
         return self._node.port

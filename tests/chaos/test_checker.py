@@ -30,7 +30,7 @@ from chaos.history import (
     Told,
     WireCut,
 )
-from chaos.scenario import NODE_TIMEOUT, Plan, Planned
+from chaos.scenario import NODE_TIMEOUT, STARVED, Plan, Planned
 
 SET = "1.2.250.1.71.4.2.2.990000010.7.900.1"
 DR = "dr.un@test-hopital.mssante.fr"
@@ -416,6 +416,7 @@ def test_a_node_that_lived_was_taken_for_dead() -> None:
         Stopped(11.0, 1, "kill", "", (), ("C-M01",)),
         Stopped(14.0, 1, "term", "status 0", (), ("C-M01", "C-M02")),
         Hung(11.0, 14.0, 1, "hang"),
+        Hung(12.5, 13.0, 1, STARVED),
     ):
         assert kinds([*good(), left, reason]) == set()
     done = ("C-M01", "C-M02", "C-M03")
@@ -426,6 +427,7 @@ def test_a_node_that_lived_was_taken_for_dead() -> None:
         Stopped(13.0, SERVER, "server", "", (), ("C-M01", "C-M02")),  # a restart of the database kills nobody
         Hung(13.5 - NODE_TIMEOUT / 2, 14.0, 1, "pause"),  # too short a silence
         Hung(5.0, 9.0, 1, "hang"),  # long over
+        Hung(14.0, 16.0, 1, STARVED),  # later
     ):
         assert kinds([*good(), left, no_reason]) == {"buried"}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
+from chaos.cluster import GatewayNode
 from chaos.disk import Disk, build
 from chaos.history import Left, TakenOver, WireCut
 from chaos.postgres import PostgresEngine
@@ -224,6 +225,24 @@ async def test_the_triggers_note_who_had_what_in_hand_and_from_whom_it_was_taken
         await cluster.finish()
         await cluster.close(tmp_path)
     assert "INSERT INTO public.delivery" in (tmp_path / "journal.sql").read_text("utf-8")
+
+
+async def test_a_node_that_waits_for_a_cpu_is_known_to(tmp_path: Path) -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel does not count it")
+    busy = "import os, sys\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+    node = GatewayNode(tmp_path, {})
+    assert node.waited() == 0
+    rivals = [await asyncio.create_subprocess_exec(sys.executable, "-c", busy) for _ in range(2)]
+    try:
+        node.process = rivals[0]
+        async with asyncio.timeout(60):
+            while node.waited() < 0.2:
+                await asyncio.sleep(0.05)
+    finally:
+        for rival in rivals:
+            rival.kill()
+            await rival.wait()
 
 
 # --- the preloaded library --------------------------------------------------------------------------------------------
