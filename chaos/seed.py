@@ -132,6 +132,7 @@ class Seed:
                     disk.calm()
                 self._cluster.signal(node, signal.SIGCONT)
             if await self._until_end(self._settled()):
+                self._kill_after_all()
                 await self._until_end(self._everything_again())
                 await self._until_end(self._settled())
         finally:
@@ -261,6 +262,13 @@ class Seed:
             self._reason[node] = how
             self._cluster.signal(node, number)
             self._cluster.signal(node, signal.SIGCONT)
+
+    def _kill_after_all(self) -> None:
+        """A short seed has its kill, be it at rest: of several nodes, the one that was to die at a step may have had no
+        such work."""
+        if not self._plan.faults and not any(True for _ in self._world.history.of(Stopped)):
+            for node, _step in self._plan.armed:
+                self._stop(node, "kill", signal.SIGKILL)
 
     # --- the faults ---------------------------------------------------------------------------------------------
 
