@@ -167,7 +167,8 @@ class PostgresCluster:
         self._relays: list[Relay] = []
         self._nodes: list[GatewayNode] = []
         self._disks: list[Disk] = []
-        self._balancer = Balancer(lambda: [n.port for n in self._nodes if n.port and n.running()])
+        self._prefers = plan.prefers
+        self._balancer = Balancer(self._ports, in_turn=plan.prefers is None)
         self._node_of: dict[str, int] = {}
         """Process id, as in the name of a node in the journal → node."""
         self._standing = asyncio.Lock()
@@ -347,6 +348,11 @@ class PostgresCluster:
         await asyncio.to_thread(close)
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _ports(self) -> list[int]:
+        """Of the nodes that may be asked, the preferred one first."""
+        order = sorted(range(len(self._nodes)), key=lambda n: n != self._prefers)
+        return [self._nodes[n].port for n in order if self._nodes[n].port and self._nodes[n].running()]
 
     def _acknowledged(self) -> tuple[str, ...]:
         with closing(self._connect()) as c:

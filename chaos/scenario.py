@@ -6,6 +6,7 @@ at a simulator is tied to a document or a mailbox, not to a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -125,6 +126,9 @@ class Plan:
     """uids that the DMP and addresses that the operator refuse for good, once for each time they stand here."""
     skew: tuple[int, ...] = (0,)
     """Seconds by which the clock of each node is wrong, from beginning to end."""
+
+    prefers: int | None = None
+    """The node that the balancer asks first each time; None: in turn."""
 
     @property
     def nodes(self) -> int:
@@ -246,15 +250,19 @@ def _kill(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
     kind = ("step", "kill", "step", "power_cut")[seed % 4]
     armed: tuple[tuple[int, str], ...] = ()
     faults: tuple[Fault, ...] = ()
+    prefers: int | None = None
     if kind == "step":
         step = STEPS[(seed // 2 if nodes == 1 else seed // 4) % len(STEPS)]
         step = step if draw.random() < 0.6 else f"{step}#{draw.randint(2, 3)}"
-        which = (draw.randrange(nodes),) if seed % 4 == 0 else range(nodes)
+        which: Sequence[int] = range(nodes)
+        if seed % 4 == 0:
+            prefers = draw.randrange(nodes)  # so that it comes to the step
+            which = (prefers,)
         armed = tuple((node, step) for node in which)
     else:
         after = draw.randint(1, len(messages))
         faults = (Fault(kind, after, round(draw.uniform(0, 0.25), 3), node=draw.randrange(nodes)),)
-    return Plan(seed, messages, faults, armed, skew=(0,) * nodes)
+    return Plan(seed, messages, faults, armed, skew=(0,) * nodes, prefers=prefers)
 
 
 def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) -> Plan:

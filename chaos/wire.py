@@ -129,11 +129,11 @@ class Relay:
 class Balancer:
     """What stands before several nodes: a connection of the DPI goes to the next one that takes it.
 
-    `ports`: those of the nodes that may be asked.
+    `ports`: those of the nodes that may be asked. `in_turn`: not the first one each time.
     """
 
-    def __init__(self, ports: Callable[[], Sequence[int]]) -> None:
-        self._ports, self._turn = ports, 0
+    def __init__(self, ports: Callable[[], Sequence[int]], *, in_turn: bool = True) -> None:
+        self._ports, self._turn, self._step = ports, 0, int(in_turn)
         self.port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -173,7 +173,7 @@ class Balancer:
                 far.transport.abort()
 
     async def _next(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        self._turn += 1
+        self._turn += self._step
         ports = self._ports()
         for n in range(len(ports)):
             try:

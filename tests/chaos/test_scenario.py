@@ -93,6 +93,7 @@ def test_the_short_seeds_of_two_nodes_kill_one_or_both_at_every_step() -> None:
             for _node, step in p.armed
         }
         assert armed == set(STEPS)
+    assert all(p.prefers == p.armed[0][0] for p in KILLS_OF_TWO if len(p.armed) == 1)
     assert {f.kind for p in KILLS_OF_TWO for f in p.faults} == {"kill", "power_cut"}
     assert {f.node for p in KILLS_OF_TWO for f in p.faults} == {0, 1}
     assert all(bool(p.armed) + len(p.faults) == 1 for p in KILLS_OF_TWO)

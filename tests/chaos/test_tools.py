@@ -154,8 +154,8 @@ async def test_the_balancer_asks_the_nodes_in_turn_and_leaves_out_those_that_tak
     balancer = Balancer(lambda: ports)
     await balancer.start()
 
-    async def ask() -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+    async def ask(by: Balancer = balancer) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", by.port)
         writer.write(b" has it")
         writer.write_eof()
         async with asyncio.timeout(30):
@@ -164,6 +164,10 @@ async def test_the_balancer_asks_the_nodes_in_turn_and_leaves_out_those_that_tak
         return answer
 
     assert sorted([await ask(), await ask()]) == [b"A has it", b"B has it"]
+    first = Balancer(lambda: ports[::-1], in_turn=False)
+    await first.start()
+    assert [await ask(first), await ask(first), await ask(first)] == [b"B has it"] * 3
+    await first.stop()
     nodes[0].close()
     await nodes[0].wait_closed()
     assert [await ask(), await ask(), await ask()] == [b"B has it"] * 3
