@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from chaos.cluster import PATIENCE, GatewayNode, Held, settings
+from chaos.cluster import GatewayNode, Held, settings
 from chaos.disk import Disk
 from chaos.history import SERVER, Final, Left, Record, Stopped, TakenOver
 from chaos.scenario import EVERY, HEARTBEAT, NODE_TIMEOUT, Fault, Plan
@@ -366,4 +366,4 @@ class PostgresCluster:
             pass  # the server fell at the same time
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return self._server.connect(self._database, autocommit=True, connect_timeout=int(PATIENCE))
+        return self._server.connect(self._database, autocommit=True, connect_timeout=30)

@@ -139,7 +139,7 @@ class Seed:
             self._over = True
             for node in range(self._cluster.nodes):
                 self._stop(node, "end", signal.SIGTERM)
-            done, late = await asyncio.wait(nodes, timeout=20)
+            done, late = await asyncio.wait(nodes, timeout=60)
             await asyncio.gather(*watching)
             for task in (*late, *work):
                 task.cancel()

@@ -81,8 +81,8 @@ ON CONFLICT (process, thread) DO UPDATE SET done = excluded.done, at = excluded.
 _READ_MARK = """
 INSERT INTO writer (process, thread, done, at) VALUES (%(process)s, %(thread)s, 0, %(now)s)
 ON CONFLICT (process, thread) DO UPDATE SET at = excluded.at RETURNING done"""
-"""A write, for it waits for a server process that is still at the commit: of a thread's first transaction a reader, even
-FOR UPDATE, would see no row yet."""
+"""A write, for it waits for a server process that is still at the commit: of a thread's first transaction a read,
+FOR UPDATE too, would see no row yet."""
 
 
 @dataclass(slots=True)
