@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 SQLITE = [("--seeds", "2", "--first", "4"), ("--kills", "4", "--first", "0")]
 POSTGRES = [
-    ("--engine", "postgres", "--seeds", "1", "--first", "12"),
-    ("--engine", "postgres", "--kills", "2", "--first", "28"),
+    ("--engine", "postgres", "--seeds", "1", "--first", "192"),
+    ("--engine", "postgres", "--kills", "2", "--first", "36"),
 ]
 
 
