@@ -101,7 +101,8 @@ class PostgresEngine:
         await asyncio.to_thread(self._start, found)
 
     def _start(self, bin_folder: Path) -> None:
-        server = Server(bin_folder, self._folder, fsync=True)
+        # what is committed without waiting for the disk stays in memory for long: a crash loses it, and it shows
+        server = Server(bin_folder, self._folder, fsync=True, wal_writer_delay="10s")
         server.start()
         self.use(server)
 

@@ -56,9 +56,9 @@ def _port() -> int:
 
 
 class Server:
-    """One server with a data folder of its own."""
+    """One server with a data folder of its own. `more`: settings of it."""
 
-    def __init__(self, bin_folder: Path, folder: Path, fsync: bool = False) -> None:
+    def __init__(self, bin_folder: Path, folder: Path, fsync: bool = False, **more: object) -> None:
         self.bin = bin_folder
         self.folder = folder
         self.data = folder / "data"
@@ -93,6 +93,7 @@ class Server:
             "max_connections": 150,
             "shared_buffers": "128MB",
             "fsync": "on" if fsync else "off",
+            **more,
         }
         with (self.data / "postgresql.conf").open("a") as f:
             f.writelines(f"{k} = {v}\n" for k, v in options.items())
