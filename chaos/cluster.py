@@ -178,7 +178,7 @@ class GatewayNode:
             async with asyncio.timeout(PATIENCE):
                 line = (await self.process.stdout.readline()).decode()
         except TimeoutError:
-            self.process.kill()
+            self.signal(signal.SIGKILL)
             line = ""
         found = re.match(r"ready mllp=\S+:(\d+) ", line)
         if found is None:
@@ -202,7 +202,9 @@ class GatewayNode:
     def signal(self, number: int) -> None:
         """Send a signal to a process that lives."""
         if self.process is not None and self.running():
-            self.process.send_signal(number)
+            # not `send_signal`: it would reap a process that ended just now, and asyncio would not know how it ended
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     async def ended(self) -> int:
         """Its exit status."""
