@@ -126,7 +126,7 @@ def of_journal(folder: Path, month: str, results: multiprocessing.Queue[dict[str
     watch = _Watch()
     worker.answer(Request(seconds=0, path=str(path)))
     watch.lap("read_s")
-    _, content = worker.answer(Request(seconds=0, path=str(path), months=[month]))
+    _answer, content = worker.answer(Request(seconds=0, path=str(path), months=[month]))
     watch.lap("compute_s")
     told = watch.told()
     months = [month_before(month, n) for n in range(13)]

@@ -23,6 +23,9 @@ from sqlmodel import Session
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.access import Access
+from gateway.accounts.administration import Administration
+from gateway.accounts.desk import Desk, base_url, link_of, open_desk
+from gateway.accounts.oidc import Oidc
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
@@ -56,9 +59,11 @@ from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
 from gateway.plugins import dpi_routes, error_loops, find_connectors, mailboxes_astray, make_rulebook
 from gateway.rules import Preset, RuleBook
-from gateway.settings import Settings
+from gateway.settings import Settings, WebSettings
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
+from gateway.web.guard import Guard
+from gateway.web.guarding import Guarding
 from indicators.bookkeeper import Bookkeeper
 from indicators.catalogue import chosen
 from indicators.gauges import IndicatorGauges
@@ -102,6 +107,10 @@ class Gateway:
         self.figures: FigureService | None = None
         self._gauges: IndicatorGauges | None = None
         self.access: Access
+        self.desk: Desk
+        self.guard: Guard
+        self.guarding: Guarding
+        self.oidc: Oidc | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -128,6 +137,25 @@ class Gateway:
     def web_port(self) -> int:
         """The port that the web has; 0 when it is disabled."""
         return self._web.port if self._web else 0
+
+    async def first_access(self) -> str | None:
+        """A one-time link for the first administrator, when there is no account; each call makes another one."""
+        if not (self.settings.web.enabled and self.settings.web.accounts.enabled):
+            return None
+        try:
+            link = await self.desk.people.first()
+        except JournalUnavailable as e:
+            log.warning("no link for the first administrator: %s", e)
+            return None
+        return None if link is None else link_of(self.settings.web, self.web_port, link)
+
+    def base_url(self) -> str:
+        """Where a browser finds the pages."""
+        return base_url(self.settings.web, self.web_port)
+
+    def administration(self) -> Administration:
+        """What administrators do, with the port in use."""
+        return Administration(self.desk, self.settings.web, self.web_port)
 
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""
@@ -328,7 +356,14 @@ class Gateway:
         self.facts = FactIntake(self.journal, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
-            self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
+            self.desk = open_desk(self.journal, settings.web, clock)
+            if settings.web.oidc is not None:
+                self.oidc = Oidc(settings.web.oidc, self.base_dir, self.journal, clock)
+                stops.push_async_callback(self.oidc.close)
+            self.guard = self.guarding = Guarding(
+                settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace
+            )
+            self._web = _Web(create_app(self, self._apis()), settings.web)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
             self.access.open(self.web_port)
@@ -434,14 +469,23 @@ class _Server(uvicorn.Server):
 class _Web:
     """The HTTP server inside the gateway's loop."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, settings: WebSettings) -> None:
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # whoever could name another address would not be locked out by theirs
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
         )
         self._server = _Server(config)
         self._socket = None
         self._task: asyncio.Task[None] | None = None
-        self._address = (host, port)
+        self._address = (settings.host, settings.port)
 
     @property
     def port(self) -> int:

@@ -15,17 +15,13 @@ import asyncio
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from gateway.access import Access
 from gateway.errors import BadInput, EnvironmentFault
-from gateway.exchange.identifiers import Clock
-from gateway.journal import records
-from gateway.journal.store import Journal
-from gateway.web.guard import Right
+from gateway.web.guard import Caller, Guard, Right
 from indicators import export, periods
 from indicators.export import FUTURE, NO_FACTS
 from indicators.published import Published
@@ -44,8 +40,7 @@ Optional = Annotated[str | None, Query(max_length=100)]
 class IndicatorView(Protocol):
     """What this router asks of a running gateway."""
 
-    journal: Journal
-    access: Access
+    guard: Guard
     figures: FigureService | None
 
 
@@ -57,17 +52,9 @@ class Wrong(BadInput):
         self.status, self.code = status, code
 
 
-def allowed(gateway: IndicatorView, request: Request, right: Right) -> str:
-    """Name of the caller, whose right it is. Raises `Denied`."""
-    return gateway.access.check(request.headers.get("authorization"), right.value).name
-
-
-async def audit(gateway: IndicatorView, caller: str, action: str, **details: Any) -> None:
-    """Append to the trace; no patient data."""
-    now = Clock().now()
-    await gateway.journal.write(
-        lambda s: records.add_fact(s, "audit", now, caller=caller, action=action, **details)
-    )
+async def allowed(gateway: IndicatorView, request: Request, right: Right) -> Caller:
+    """The caller, whose right it is: a token, or the session of a page. Raises `Denied`."""
+    return await gateway.guard.api(right)(request)
 
 
 def create_router(gateway: IndicatorView) -> APIRouter:
@@ -91,7 +78,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
         format: Optional = None,
     ) -> Response:
         """The rows of a month."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         wanted = Wanted(month, finess, as_of, revision, format)
         force = _yes(fresh) or _yes(refresh)
         found, reason = await _figures(service(), wanted, force)
@@ -100,16 +87,16 @@ def create_router(gateway: IndicatorView) -> APIRouter:
     @router.post("/publish")
     async def publish(request: Request, month: Optional = None) -> Response:
         """Compute a month now: it is published, or becomes a revision, when it is to."""
-        caller = allowed(gateway, request, Right.OPERATE)
+        caller = await allowed(gateway, request, Right.OPERATE)
         wanted = Wanted(month)
-        await audit(gateway, caller, "indicators.publish", month=wanted.month)
+        await gateway.guard.audit(caller, "indicators.publish", month=wanted.month)
         found, reason = await _figures(service(), wanted, True)
         return await _json(export.summary(wanted.month, found.found, found.stale, reason))
 
     @router.get("/revisions")
     async def revisions(request: Request, month: Optional = None, finess: Optional = None) -> Response:
         """What was published of a month, the newest first."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         wanted = Wanted(month, finess, finess_needed=True)
         found = await service().revisions(wanted.finess or "", wanted.month)
         return await _json(export.summary(wanted.month, found, False, None if found else NO_FACTS))
@@ -119,7 +106,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
         request: Request, month: Optional = None, finess: Optional = None, revision: Optional = None
     ) -> Response:
         """What a revision changed: the newest, or the one named."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         wanted = Wanted(month, finess, revision=revision, finess_needed=True)
         published = await service().revisions(wanted.finess or "", wanted.month)
         one = next((p for p in published if wanted.revision in (None, p.revision)), None)
@@ -132,7 +119,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
         request: Request, finess: Optional = None, last: Optional = None, count: Optional = None
     ) -> Response:
         """The same rows over several months, as they are kept."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         number = int(count) if count and count.isascii() and count.isdigit() and len(count) < 4 else 13
         if not 1 <= number <= MAX_TREND:
             raise Wrong(422, "COUNT", f"count : un nombre de 1 à {MAX_TREND} attendu.")
@@ -144,7 +131,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
     @router.get("/catalogue")
     async def catalogue(request: Request) -> Response:
         """What each indicator is, the document types, the named choices."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         return await _json(export.catalogue_dict(service().catalogue))
 
     @router.get("/wave1")
@@ -152,7 +139,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
         request: Request, month: Optional = None, finess: Optional = None, format: Optional = None
     ) -> Response:
         """TBB-1 alone: the table of the first wave."""
-        allowed(gateway, request, Right.INDICATORS)
+        await allowed(gateway, request, Right.INDICATORS)
         wanted = Wanted(month, finess, format=format)
         found, reason = await _figures(service(), wanted, False)
         return await _answer(wanted, found, reason, "TBB-1")
@@ -174,13 +161,15 @@ def create_router(gateway: IndicatorView) -> APIRouter:
         result: Text = "",
     ) -> Response:
         """The list behind a row."""
-        caller = allowed(gateway, request, Right.EXPLAIN)
+        caller = await allowed(gateway, request, Right.EXPLAIN)
         wanted = Wanted(month, finess, as_of, revision, finess_needed=True)
         told = (document_code, profession, channel, stay_kind, result)
         cell = Cell(indicator, period or wanted.month, breakdown_type or "", *told)
         one = wanted.finess or ""
         # before anything is shown, and whatever comes of it
-        await audit(gateway, caller, "indicators.explain", finess=one, month=wanted.month, row=cell._asdict())
+        await gateway.guard.audit(
+            caller, "indicators.explain", finess=one, month=wanted.month, row=cell._asdict()
+        )
         figures = service()
         if wanted.as_of is None and wanted.revision is None:
             rows = (await figures.current(wanted.month, one, within=PATIENCE)).found
