@@ -90,13 +90,14 @@ async def test_a_worker_that_dies_in_the_middle_leaves_the_old_figures_and_an_al
 
 @pytest.mark.sqlite
 async def test_a_worker_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
-    machine = Machine(seconds=1.0)
+    machine = Machine()
     try:
         with pytest.raises(EnvironmentFault):
             await machine.ask(Request(seconds=0, path=str(tmp_path / "none.sqlite")))
         pid = machine.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
+        machine._seconds = 1.0
         with pytest.raises(MachineLost):
             await machine.ask(Request(seconds=0, path=str(tmp_path / "none.sqlite")))
         await until_gone(pid)
