@@ -18,7 +18,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make lint    ruff, mypy strict, import-linter"
 	@echo "make check   make lint, and the fast tests"
-	@echo "make chaos   SEEDS=20 runs with kills, cuts, full disks… against real processes: does the promise hold (ENGINE=sqlite)"
+	@echo "make chaos   SEEDS=20 runs with kills, cuts, full disks… against real processes: does the promise hold (ENGINE=postgres: two nodes)"
 	@echo "make fuzz    ever new hostile messages, streams and documents for SECONDS=300 (pip install -e .[fuzz] adds atheris)"
 	@echo "make bench   throughput and latency over loopback (ARGS=... to choose)"
 	@echo "make lock    resolve the dependencies again"
@@ -53,6 +53,7 @@ demo-circle: $(VENV)/runtime.done
 	@$(BIN)/python -m gateway.demo_circle $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/dev.done
+	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || echo "No Chromium here: the tests of pages are skipped. On Debian:  sudo apt-get install chromium chromium-driver" >&2
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev.done

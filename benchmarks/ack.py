@@ -202,7 +202,8 @@ def on_postgres(settings: Path, nodes: int) -> Iterator[None]:
     if not nodes:
         yield
         return
-    from tests.postgres import Database, Server, programs
+    from chaos.server import Server, programs
+    from tests.postgres import Database
 
     programs_folder = programs()
     assert programs_folder is not None, "PostgreSQL is not installed"

@@ -1,10 +1,13 @@
 """`python -m benchmarks.indicators`: a month from a million facts. The last line is one JSON object.
 
 50,000 stays of a year (admission, consent, discharge), documents of each to the DMP, two professionals and the
-patient, DMP transactions of users; the lines are shuffled. The computation runs in a process of its own, as the command
-does it: seconds of reading and folding, seconds of computing (wall clock and CPU), peak memory.
+patient, DMP transactions of users; the lines are shuffled. Two ways, each in a process of its own: from a file, every
+line checked, as `segur-gateway indicators compute --facts` does it; from a journal (SQLite), whose facts were checked
+when they came in, as the gateway does it. Seconds of reading and folding, seconds of computing (wall clock and CPU),
+peak memory; of the journal also thirteen months of the same world, and one month more after a thousand new facts. The
+load of the machine is told, for other work counts in all of it.
 
-    python -m benchmarks.indicators [--facts 1000000] [--stays 50000] [--keep FILE]
+    python -m benchmarks.indicators [--facts 1000000] [--stays 50000] [--keep FOLDER] [--only file|journal]
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import random
 import tempfile
@@ -91,7 +95,7 @@ def lines(count: int, stays: int) -> list[str]:
     return found
 
 
-def measured(path: str, month: str, results: multiprocessing.Queue[dict[str, float]]) -> None:
+def of_file(folder: Path, month: str, results: multiprocessing.Queue[dict[str, float]]) -> None:
     """In a process of its own: what the command does."""
     import gc
 
@@ -99,26 +103,110 @@ def measured(path: str, month: str, results: multiprocessing.Queue[dict[str, flo
     from indicators.files import read_file
 
     gc.disable()
-    began, cpu = time.perf_counter(), time.process_time()
-    world = read_file(Path(path))
-    folded = time.perf_counter()
+    watch = _Watch()
+    world = read_file(folder / "facts.jsonl")
+    watch.lap("read_s")
     result = compute(world, month)
-    ended = time.perf_counter()
-    cpu = time.process_time() - cpu
-    # not ru_maxrss: it keeps the size of the parent from before the exec
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    results.put(
-        {
-            "read_s": round(folded - began, 2),
-            "compute_s": round(ended - folded, 2),
-            "total_s": round(ended - began, 2),
-            "cpu_s": round(cpu, 2),
-            "peak_mb": round(peak),
-            "rows": len(result.rows),
-            "closed": next(r.denominator or 0 for r in result.rows if r.indicator == "ALI-1"),
+    watch.lap("compute_s")
+    results.put(watch.told() | {"rows": len(result.rows), "closed": _closed(result.rows)})
+
+
+def of_journal(folder: Path, month: str, results: multiprocessing.Queue[dict[str, float]]) -> None:
+    """In a process of its own: what the gateway's worker does."""
+    import gc
+    import sqlite3
+
+    from indicators.periods import month_before
+    from indicators.stored import unpack
+    from indicators.worker import Request, Worker
+
+    gc.disable()
+    path = folder / "journal.sqlite"
+    worker = Worker()
+    watch = _Watch()
+    worker.answer(Request(seconds=0, path=str(path)))
+    watch.lap("read_s")
+    _answer, content = worker.answer(Request(seconds=0, path=str(path), months=[month]))
+    watch.lap("compute_s")
+    told = watch.told()
+    months = [month_before(month, n) for n in range(13)]
+    worker.answer(Request(seconds=0, path=str(path), months=months))
+    watch.lap("thirteen_months_s")
+    with sqlite3.connect(path) as db:
+        # told again under another name: they change nothing and are read all the same
+        db.execute(
+            "INSERT INTO indicator_fact (fact_id, digest, fact, finess, at, known_at, source, body)"
+            " SELECT 'again-' || id || '-' || random(), digest, fact, finess, at, known_at, source, body"
+            " FROM indicator_fact WHERE id <= 1000"
+        )
+    db.close()
+    watch.lap("")
+    worker.answer(Request(seconds=0, path=str(path), months=[month]))
+    watch.lap("after_1000_more_s")
+    rows, _ = unpack(content[0], FINESS, "", 0, "")
+    later = {k: v for k, v in watch.told().items() if k in ("thirteen_months_s", "after_1000_more_s")}
+    results.put(told | later | {"rows": len(rows), "closed": _closed(rows)})
+
+
+def _closed(rows: Any) -> int:
+    return next(r.denominator or 0 for r in rows if r.indicator == "ALI-1")
+
+
+class _Watch:
+    """Laps of wall clock; CPU and the peak of memory so far."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.began = self.last = time.perf_counter()
+        self.cpu = time.process_time()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        if name:
+            self.laps[name] = round(now - self.last, 2)
+        self.last = now
+
+    def told(self) -> dict[str, float]:
+        # not ru_maxrss: it keeps the size of the parent from before the exec
+        status = Path("/proc/self/status").read_text()
+        return {
+            **self.laps,
+            "total_s": round(self.last - self.began, 2),
+            "cpu_s": round(time.process_time() - self.cpu, 2),
+            "peak_mb": round(int(status.partition("VmHWM:")[2].split()[0]) / 1024),
         }
-    )
+
+
+def make_journal(folder: Path) -> None:
+    """The same facts as an import leaves them."""
+    import sqlite3
+
+    from gateway.journal import facts
+    from gateway.journal.sql import QUERIES
+    from gateway.journal.sqlite import SqliteJournal
+    from gateway.settings import JournalSettings
+    from indicators.facts import read
+
+    path = folder / "journal.sqlite"
+    SqliteJournal(path, JournalSettings()).shut()
+    with (folder / "facts.jsonl").open("rb") as told, sqlite3.connect(path) as db:
+        db.executemany(
+            QUERIES["insert_indicator_fact"],
+            (facts._parameters(facts.row(read(line), "import")) for line in told),
+        )
+    db.close()
+
+
+def pace() -> float:
+    """Seconds of CPU for a fixed piece of work: how fast the machine is just now, beside others."""
+    began = time.process_time()
+    total = 0
+    for number in range(10_000_000):
+        total += number
+    return round(time.process_time() - began, 2)
+
+
+WAYS = {"file": of_file, "journal": of_journal}
 
 
 def main() -> None:
@@ -127,20 +215,29 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=1_000_000)
     parser.add_argument("--stays", type=int, default=50_000)
     parser.add_argument("--month", default="2025-02")
-    parser.add_argument("--keep", type=Path, help="where the facts are written and left")
+    parser.add_argument("--only", choices=tuple(WAYS))
+    parser.add_argument("--keep", type=Path, help="folder where the facts are written and left")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = args.keep or Path(folder) / "facts.jsonl"
-        path.write_text("".join(f"{line}\n" for line in lines(args.facts, args.stays)), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        path = folder / "facts.jsonl"
+        if not path.exists():
+            path.write_text("".join(f"{line}\n" for line in lines(args.facts, args.stays)), encoding="utf-8")
         print(f"{args.facts} facts, {args.stays} stays, {path.stat().st_size / 1e6:.0f} MB")
+        if args.only != "file" and not (folder / "journal.sqlite").exists():
+            make_journal(folder)
         context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        worker = context.Process(target=measured, args=(str(path), args.month, results))
-        worker.start()
-        found = results.get()
-        worker.join()
-    told = {"benchmark": "indicators", "facts": args.facts, "stays": args.stays, **found}
-    print(json.dumps({**told, "python": platform.python_version()}))
+        for name in [args.only] if args.only else WAYS:
+            load = os.getloadavg()[0]
+            results = context.Queue()
+            worker = context.Process(target=WAYS[name], args=(folder, args.month, results))
+            worker.start()
+            found = results.get()
+            worker.join()
+            told = {"benchmark": "indicators", "from": name, "facts": args.facts, "stays": args.stays}
+            machine = {"load": round(load, 1), "pace_s": pace(), "python": platform.python_version()}
+            print(json.dumps({**told, **found, **machine}))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chaos.server import USER, Server, programs
 from connectors.port import Outcome, OutcomeClass
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Together
@@ -35,7 +36,6 @@ from gateway.journal.claims import Claimed
 from gateway.journal.queue import NewDelivery
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
-from tests.postgres import USER, Server, programs
 
 WRITERS, CONCURRENCY, WORKERS, SENDING = 16, 8, 2, 0.01
 KINDS = ("table", "procrastinate")

@@ -1,8 +1,9 @@
 """Did the promise hold? Pure: a plan and a history in, every broken promise out.
 
-Trusts what was seen from outside. The journal's own words serve for three things only: a delivery that has not ended
-is stuck, a refusal of which no ZAM was wanted stands there, and what was in hand when the gateway was stopped tells
-whether a second mail is the one that docs/architecture.md allows.
+Trusts what was seen from outside. The journal's own words serve for four things only: a delivery that has not ended
+is stuck, a refusal of which no ZAM was wanted stands there, what was in hand when the gateway was stopped (or was taken
+from the hands of one of several nodes) tells whether a second mail is the one that docs/architecture.md allows, and a
+node that others took for dead must have been.
 """
 
 from __future__ import annotations
@@ -14,26 +15,36 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.history import (
+    SERVER,
     Answered,
     Final,
     History,
+    Hung,
+    Left,
     Mailed,
     Noted,
     Sent,
     Stopped,
     Stored,
     Submitted,
+    TakenOver,
     Told,
     WireCut,
 )
 from chaos.messages import document
-from chaos.scenario import Plan, Planned
+from chaos.scenario import HEARTBEAT, NODE_TIMEOUT, STARVED, Plan, Planned
 from gateway.exchange.delivery import FINAL
 
 SENDS = 3
 """Copies of one mail at most (`connectors.mss.connector.BLIND_SENDS`)."""
 CLOCK = 0.01
 """Seconds: the counterparts write their times in milliseconds."""
+LATE = 2.0
+"""Seconds that the operator may take over bytes which a node sent before it cut the connection (a slow one: 1.5)."""
+LEAVING = 30.0
+"""Seconds between an orderly leave of the journal and the end of the process, at most."""
+NO_STOPS = ("end", "start")
+"""The orderly stop that ends a seed, starts that failed."""
 LOST_ANSWERS = ("drop", "commit_then_drop", "silent")
 """Faults of the operator after which nobody knows whether it took the mail."""
 _REFUSED = ("refused", "expired", "cancelled")
@@ -42,7 +53,7 @@ _DUPLICATE = ("XDSDuplicateUniqueIdInRegistry", "XDSNonIdenticalHash")
 
 COUNTED = ("lost", "published_twice", "duplicate_mails", "stuck", "order_broken")
 """Kinds of the last line of a run; the others stand on the line before."""
-OTHERS = ("acks", "zam", "unasked", "misdirected", "unexplained", "crash", "harness")
+OTHERS = ("acks", "zam", "unasked", "misdirected", "unexplained", "buried", "crash", "harness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,9 @@ class Report:
     duplicates_in_window: int
     """Second mails that docs/architecture.md allows."""
     stops: int
+    taken_over: tuple[float, ...] = ()
+    """For each delivery that a node had in hand when it was killed, another one being at work: seconds until it was in
+    hand again."""
     problems: tuple[Problem, ...] = field(default=())
 
     def count(self, kind: str) -> int:
@@ -97,6 +111,11 @@ class _Checker:
         for call in history.of(Submitted):
             if call.kept:
                 self.kept[call.action, call.uid].append(call)
+        self.taken_over = list(history.of(TakenOver))
+        self.excuses = list(self.taken_over)
+        """Each excuses one copy of its mail."""
+        self.second_hand: set[Mailed] = set()
+        """Copies that came after a node had hung with their mail in hand: when it woke, the set may have gone on."""
         self.mails: dict[tuple[str, str], list[Mailed]] = defaultdict(list)
         for mail in sorted(history.of(Mailed), key=lambda m: m.at):
             self.mails[mail.key, mail.recipient].append(mail)
@@ -117,11 +136,18 @@ class _Checker:
         self._order()
         self._addressed()
         self._refusals_explained()
+        self._buried()
         self._ended()
         acknowledged = sum(any(a.code == "AA" for a in self.answers[m.key]) for m in self.plan.messages)
-        stops = sum(1 for _ in self.history.of(Stopped)) - 1
+        stops = sum(s.how not in NO_STOPS for s in self.history.of(Stopped))
         return Report(
-            acknowledged, self.refused, self.given_up, self.duplicates, max(0, stops), tuple(self.problems)
+            acknowledged,
+            self.refused,
+            self.given_up,
+            self.duplicates,
+            stops,
+            tuple(self._seconds_to_take_over()),
+            tuple(self.problems),
         )
 
     def _bad(self, kind: str, text: str) -> None:
@@ -154,8 +180,10 @@ class _Checker:
         """What was answered AA before a stop is in the journal that the stop left."""
         names = {m.key: m.control_id for m in self.plan.messages}
         for stop in self.history.of(Stopped):
+            if stop.acknowledged is None:
+                continue  # the database was down: its own stop is judged
             for key, answers in self.answers.items():
-                known = names[key] in (stop.acknowledged or ())
+                known = names[key] in stop.acknowledged
                 if not known and any(a.code == "AA" and a.at < stop.at - CLOCK for a in answers):
                     self._bad("lost", f"{key}: AA was given, and {stop.how} left no trace of it")
 
@@ -262,8 +290,16 @@ class _Checker:
                 self._bad("published_twice", f"{uid}: {action} {len(calls)} times")
         for call in self.history.of(Submitted):
             # the DMP's refusal of duplicates must not be what saves us
-            if call.result in _DUPLICATE and call.fault == "" and not self._looked_too_early(call):
+            if call.result in _DUPLICATE and call.fault == "" and not self._not_knowing(call):
                 self._bad("published_twice", f"{call.uid}: sent again while it was there ({call.result})")
+
+    def _not_knowing(self, again: Submitted) -> bool:
+        """It was sent by a node that hung with it in hand and woke in the middle, or the look-up came too early."""
+        own = {m.control_id for m in self.plan.messages if again.uid in m.uids}
+        return self._looked_too_early(again) or any(
+            t.destination == "dmp" and t.control_id in own and t.back and t.at <= again.at <= t.back + LATE
+            for t in self.taken_over
+        )
 
     def _looked_too_early(self, again: Submitted) -> bool:
         """A DMP that is slow to register: the look-up before this call came before the document was there."""
@@ -295,11 +331,70 @@ class _Checker:
         if any(c.link == "mss" and between[0] <= c.at <= between[1] for c in self.history.of(WireCut)):
             return True
         own = {m.control_id for m in self.plan.messages if m.key == key}
+        if self._by_two_hands(own, first, second):
+            return True
         return any(
             between[0] <= stop.at <= between[1]
             and any(c in own and d == "mss" and r == first.recipient for c, d, r in stop.in_hand)
             for stop in self.history.of(Stopped)
         )
+
+    def _by_two_hands(self, own: set[str], first: Mailed, second: Mailed) -> bool:
+        """A node died or hung with this very delivery in hand, and it was taken over: one copy is that node's (it went
+        between the claim and the moment at which the node knew), the other one came after the take-over."""
+        for taken in self.excuses:
+            until = (taken.back or taken.at) + LATE
+            if (
+                taken.control_id in own
+                and (taken.destination, taken.recipient) == ("mss", first.recipient)
+                and taken.claimed - CLOCK <= first.at <= until
+                and second.at >= taken.at - CLOCK
+            ):
+                self.excuses.remove(taken)
+                if taken.back:
+                    self.second_hand.add(second)
+                return True
+        return False
+
+    def _buried(self) -> None:
+        """No node leaves the journal but in order, by its death, or by giving no sign of life for `NODE_TIMEOUT`."""
+        for left in self.history.of(Left):
+            stops = [s for s in self.history.of(Stopped) if s.node == left.node and s.at >= left.since]
+            died = any(s.at <= left.at + CLOCK for s in stops)
+            in_order = any(s.how in ("term", "crash", *NO_STOPS) and s.at <= left.at + LEAVING for s in stops)
+            hung = any(
+                h.node == left.node
+                and h.at + (0 if h.why == STARVED else NODE_TIMEOUT - 2 * HEARTBEAT)
+                <= left.at
+                <= h.over + LATE
+                for h in self.history.of(Hung)
+            )
+            if not (died or in_order or hung):
+                self._bad("buried", f"node {left.node} lived, and was taken for dead")
+
+    def _seconds_to_take_over(self) -> Iterator[float]:
+        """Of the deaths that another node saw which was at work, undisturbed, from then until it took over."""
+        stops, hung = list(self.history.of(Stopped)), list(self.history.of(Hung))
+        for taken in self.taken_over:
+            death = next(
+                (s.at for s in stops if s.node == taken.node and taken.claimed <= s.at <= taken.at), None
+            )
+            if death is None or taken.again is None:
+                continue
+            for other in self.history.of(Left):
+                if (
+                    other.node != taken.node
+                    and other.since <= death
+                    and taken.at <= other.at
+                    and not any(
+                        s.node in (other.node, SERVER) and other.since <= s.at <= taken.again for s in stops
+                    )
+                    and not any(
+                        h.node == other.node and h.at <= taken.again and death <= h.over for h in hung
+                    )
+                ):
+                    yield taken.again - death
+                    break
 
     def _order(self) -> None:
         """Versions of a set reach each destination in their order, and replace what is there."""
@@ -335,7 +430,7 @@ class _Checker:
         found: dict[str, list[tuple[int, bool]]] = defaultdict(list)
         for mail in sorted(self.history.of(Mailed), key=lambda m: m.at):
             message = of_key.get(mail.key)
-            if message is not None:
+            if message is not None and mail not in self.second_hand:
                 found[f"{message.sets[0]} {mail.recipient}"].append(
                     (message.version, message.action == "delete")
                 )
@@ -391,6 +486,10 @@ class _Checker:
     def _unknown(self, control_id: str, recipient: str) -> int:
         """How many outcomes of a mail may have stayed unknown: stops with it in hand, answers lost on the way."""
         stops = sum((control_id, "mss", recipient) in s.in_hand for s in self.history.of(Stopped))
+        stops += sum(
+            (t.control_id, t.destination, t.recipient) == (control_id, "mss", recipient)
+            for t in self.taken_over
+        )
         planned = sum(
             int(f.get("times", 1))
             for f in self.plan.mss

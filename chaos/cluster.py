@@ -1,7 +1,7 @@
 """Gateway nodes as the harness sees them, whatever their engine: start, kill, stop, ports, journal.
 
-A `Cluster` owns real processes (`segur-gateway run`). `chaos.sqlite` is one node on the embedded engine; several nodes
-on another engine implement the same calls. Node numbers count from 0.
+A `Cluster` owns real processes (`segur-gateway run`). `chaos.sqlite` is one node on one file, `chaos.postgres`
+several on one database. Node numbers count from 0.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from chaos.disk import Disk
-from chaos.history import Final
+from chaos.history import Final, Left, Record, TakenOver
+from chaos.scenario import Fault, Plan
 from connectors.simulator_port import toml_table
 
-PATIENCE = 40.0
-"""Seconds for a start or a stop; more is a failure."""
+PATIENCE = 120.0
+"""Seconds for a start; more is a failure. A machine that is shared with others may take most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,20 @@ class Held:
 
     in_hand: tuple[tuple[str, str, str], ...]
     """(MSH-10, destination, recipient) of deliveries that are being sent."""
-    acknowledged: tuple[str, ...]
-    """MSH-10 answered AA."""
+    acknowledged: tuple[str, ...] | None
+    """MSH-10 answered AA; None: nobody can read it now (the database is down: its own stop is judged)."""
 
 
 class Cluster(Protocol):
     """The nodes and their journal."""
 
     nodes: int
+    door: int | None
+    """Port of the balancer before the nodes; None: the DPI connects to the one that there is."""
+
+    async def open(self, seen: Callable[[Record], None]) -> None:
+        """Before the first start: what stands around the nodes. `seen`: takes what happens to it."""
+        ...
 
     async def launch(self, node: int, kill_at: str = "") -> None:
         """Start a node; returns once it is ready. `kill_at`: the step at which it kills itself. `NotReady`."""
@@ -53,6 +61,10 @@ class Cluster(Protocol):
 
     def running(self, node: int) -> bool:
         """Its process lives."""
+        ...
+
+    def waited(self, node: int) -> float:
+        """Seconds that its process has waited for a CPU, since its start."""
         ...
 
     def port(self, node: int) -> int:
@@ -79,8 +91,52 @@ class Cluster(Protocol):
         """Every delivery of the journal."""
         ...
 
+    def shared(self) -> list[Left | TakenOver]:
+        """What the journal says of nodes that were, and of what was taken from their hands; nothing with one node."""
+        ...
+
+    async def strike(self, fault: Fault) -> None:
+        """One of `scenario.DATABASE_KINDS`, from its beginning to its end."""
+        ...
+
+    async def power_off(self) -> None:
+        """Beside the kill of every node that a power cut is: what stands around them falls too, and comes back."""
+        ...
+
+    async def calm(self) -> None:
+        """No fault any more around the nodes."""
+        ...
+
     async def finish(self) -> None:
-        """The end of a seed: kill what is left, forget what is open."""
+        """The end of a seed: kill what is left."""
+        ...
+
+    async def close(self, keep: Path | None) -> None:
+        """Forget the journal; `keep`: a folder that shall have what a person needs of it."""
+        ...
+
+
+class Engine(Protocol):
+    """Makes the cluster of each seed; what it needs for all of them lives as long as it."""
+
+    nodes: int
+
+    async def start(self) -> None:
+        """Raises `RuntimeError` when something is not installed."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+    def cluster(
+        self,
+        plan: Plan,
+        directory: Path,
+        connectors: Mapping[str, Mapping[str, Any]],
+        library: Path | None,
+    ) -> Cluster:
+        """The nodes of a plan. `library`: the preloaded one of `chaos.disk`, or None."""
         ...
 
 
@@ -122,7 +178,7 @@ class GatewayNode:
             async with asyncio.timeout(PATIENCE):
                 line = (await self.process.stdout.readline()).decode()
         except TimeoutError:
-            self.process.kill()
+            self.signal(signal.SIGKILL)
             line = ""
         found = re.match(r"ready mllp=\S+:(\d+) ", line)
         if found is None:
@@ -133,10 +189,22 @@ class GatewayNode:
         """Its process lives."""
         return self.process is not None and self.process.returncode is None
 
+    def waited(self) -> float:
+        """Seconds that its threads have waited for a CPU, by the kernel's count; 0 where there is none."""
+        if self.process is None:
+            return 0.0
+        nanoseconds = 0
+        for count in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # it has ended
+                nanoseconds += int(count.read_text().split()[1])
+        return nanoseconds / 1e9
+
     def signal(self, number: int) -> None:
         """Send a signal to a process that lives."""
         if self.process is not None and self.running():
-            self.process.send_signal(number)
+            # not `send_signal`: it would reap a process that ended just now, and asyncio would not know how it ended
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     async def ended(self) -> int:
         """Its exit status."""

@@ -24,7 +24,7 @@ import httpx
 from chaos.history import Mailed, Stored, Submitted
 from chaos.messages import named_in
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 ROUNDING = 0.002
 """Seconds: the events are written with their milliseconds, rounded down."""
 

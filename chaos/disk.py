@@ -31,14 +31,17 @@ def build(directory: Path) -> tuple[Path | None, str]:
 
 
 class Disk:
-    """The disk and the clock of one node, whose files stand under `folder`."""
+    """The disk and the clock of one node, whose files stand under `folder`. `skew`: seconds by which its clock is wrong
+    all the time."""
 
-    def __init__(self, library: Path, folder: Path, control: Path) -> None:
+    def __init__(self, library: Path, folder: Path, control: Path, skew: int = 0) -> None:
+        self._skew = skew
         self._library, self._folder, self._control = library, folder.resolve(), control.resolve()
         with control.open("wb") as file:
             file.write(_LAYOUT.pack(0, 0, 0, 0, 0, _NOTHING_DIRTY, 0))
         with control.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self.clock(0)
 
     def environment(self) -> dict[str, str]:
         """What the gateway process needs."""
@@ -65,13 +68,14 @@ class Disk:
         self._set(8, "=i", errno.EIO)
 
     def clock(self, seconds: int) -> None:
-        """The real-time clock is wrong by so much."""
-        self._set(16, "=q", seconds)
+        """The real-time clock is wrong by so much, beside its skew."""
+        self._set(16, "=q", self._skew + seconds)
 
     def calm(self) -> None:
-        """A good disk and a good clock."""
-        for offset, form in ((0, "=i"), (4, "=i"), (8, "=i"), (16, "=q")):
-            self._set(offset, form, 0)
+        """A good disk, and a clock that goes on as it began."""
+        for offset in (0, 4, 8):
+            self._set(offset, "=i", 0)
+        self.clock(0)
 
     def power_cut(self, log: Path) -> int:
         """After a kill: destroy what was written to the write-ahead log and never fsync'd. Bytes destroyed."""

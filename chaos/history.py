@@ -9,7 +9,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
+
+SERVER = -1
+"""In the place of a node's number: the database server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,54 @@ class Stopped:
 
     at: float
     node: int
+    """`SERVER`: the database of several nodes."""
     how: str
-    """kill, step, power_cut, term, or crash (nobody asked for it)."""
+    """kill, step, power_cut, term, end (of the seed), start (it could not: its disk or its database was spoilt), server
+    (the database crashed), or crash (nobody asked for it)."""
     detail: str
     in_hand: tuple[tuple[str, str, str], ...] = ()
-    """(MSH-10, destination, recipient) of deliveries that were being sent."""
+    """(MSH-10, destination, recipient) of deliveries that were being sent; of several nodes `TakenOver` says it."""
     acknowledged: tuple[str, ...] | None = None
-    """MSH-10 that the journal had answered AA; None when there was no journal that could be read."""
+    """MSH-10 that the journal had answered AA; None: not read at this stop (its database was down too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A node lived and could not give signs of life: stopped by a signal, or cut off from its database."""
+
+    at: float
+    over: float
+    node: int
+    why: str
+    """Of `scenario.HANGS`, or `STARVED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A node of several is none any more for the journal: it left in order, or others took it for dead."""
+
+    since: float
+    """When it joined."""
+    at: float
+    node: int
+    back: float | None
+    """When the same process, alive after all, joined again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A delivery that was being sent by a node (by the journal's own word) was taken from its hands."""
+
+    claimed: float
+    at: float
+    again: float | None
+    """When a node had it in hand again."""
+    node: int
+    back: float | None
+    """As of `Left`: until then that node may still have been sending."""
+    control_id: str
+    destination: str
+    recipient: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +190,9 @@ class Final:
     uids: tuple[str, ...]
 
 
-Record = Sent | Answered | Unanswered | Told | Submitted | Stored | Mailed | Stopped | WireCut | Noted | Final
-_KINDS: dict[str, type[Any]] = {
-    c.__name__: c
-    for c in (Sent, Answered, Unanswered, Told, Submitted, Stored, Mailed, Stopped, WireCut, Noted, Final)
-}
+Seen = Sent | Answered | Unanswered | Told | Submitted | Stored | Mailed | WireCut | Noted | Final
+Record = Seen | Stopped | Hung | Left | TakenOver
+_KINDS: dict[str, type[Any]] = {c.__name__: c for c in get_args(Record)}
 R = TypeVar("R")
 
 

@@ -6,6 +6,7 @@ at a simulator is tied to a document or a mailbox, not to a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -15,6 +16,8 @@ from gateway.exchange.steps import DELIVERY_STEPS, INTAKE_STEPS
 
 LANES = 3
 """Connections of the DPI: messages of one lane go one after the other, each after the final answer to the last."""
+EVERY = 2.0
+"""Seconds between the crashes of one `server` fault."""
 STEPS = (*INTAKE_STEPS, *(f"{d}:{s}" for d in ("dmp", "mss", "dpi") for s in DELIVERY_STEPS))
 
 HOW = (
@@ -38,6 +41,16 @@ MSS_KINDS = ("commit_then_drop", "drop", "data", "rcpt", "cut_rcpt", "delay", "s
 DPI_ANSWERS = ("cut", "AR", "other", "garbage", "silence")
 DISK_KINDS = ("disk_full", "read_only", "slow_fsync", "fsync_fails", "clock", "power_cut")
 """They need the preloaded library (`chaos.disk`)."""
+DATABASE_KINDS = ("server", "database_cut", "database_kill", "database_hold", "database_down")
+"""Between several nodes and their database: it crashes; a node's connections are cut at a byte, ended by the server,
+say nothing for a while, are refused for a while."""
+HEARTBEAT, NODE_TIMEOUT = 0.3, 2.0
+"""Settings `journal.heartbeat` and `journal.node_timeout` of several nodes: the dead are taken over quickly."""
+HANGS = ("pause", "hang", "database_hold", "database_down")
+"""The node lives and may give no sign of life meanwhile."""
+STARVED = "starved"
+"""The same, and no fault of the plan: the machine had no CPU for it."""
+SKEWS = (-3_600, -90, 90, 3_600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +92,18 @@ class Fault:
     """Something that goes wrong once `after` messages were begun, `delay` seconds later, for `seconds`."""
 
     kind: str
-    """kill, kill_start (and again while it starts), term, pause, down, cut, or one of `DISK_KINDS`."""
+    """kill, kill_start (and again while it starts), term, pause, down, cut, one of `DISK_KINDS`; of several nodes also
+    hang (a pause that outlasts `NODE_TIMEOUT`) and `DATABASE_KINDS`."""
     after: int
     delay: float = 0.0
     seconds: float = 0.0
     link: str = ""
     """down and cut: dmp, mss (down: dpi too)."""
     direction: str = ""
-    """cut: `out` (what the gateway says) or `back` (the answer)."""
+    """cut and database_cut: `out` (what the gateway says) or `back` (the answer)."""
     count: int = 0
-    """cut: bytes still let through; slow_fsync: milliseconds; clock: seconds of the jump."""
+    """cut and database_cut: bytes still let through; slow_fsync: milliseconds; clock: seconds of the jump; server:
+    how many crashes, each down for `seconds`, `EVERY` seconds apart."""
     node: int = 0
 
 
@@ -99,8 +114,8 @@ class Plan:
     seed: int
     messages: tuple[Planned, ...]
     faults: tuple[Fault, ...]
-    armed: tuple[str, ...]
-    """Steps (`step#n`: the n-th time) at which the gateway kills itself, one for each start; then none."""
+    armed: tuple[tuple[int, str], ...]
+    """(node, step or `step#n`, the n-th time): where a node kills itself, one for each of its starts; then none."""
     dmp: tuple[dict[str, Any], ...] = ()
     """Faults of the DMP simulator."""
     mss: tuple[dict[str, Any], ...] = ()
@@ -109,6 +124,16 @@ class Plan:
     """Answers to the first ZAM; then AA."""
     refused: tuple[str, ...] = ()
     """uids that the DMP and addresses that the operator refuse for good, once for each time they stand here."""
+    skew: tuple[int, ...] = (0,)
+    """Seconds by which the clock of each node is wrong, from beginning to end."""
+
+    prefers: int | None = None
+    """The node that the balancer asks first each time; None: in turn."""
+
+    @property
+    def nodes(self) -> int:
+        """How many there are."""
+        return len(self.skew)
 
 
 def make(seed: int, *, kills: bool = False, nodes: int = 1) -> Plan:
@@ -220,17 +245,24 @@ def _address(seed: int, index: int, letter: str) -> str:
 
 
 def _kill(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) -> Plan:
-    """One kill: at a named step (each in turn), at a random instant, or as a power cut."""
+    """One kill: at a named step (each in turn), at a random instant, or as a power cut. Of several nodes one is killed,
+    or each at the same step, or all of them and their database by the power cut."""
     kind = ("step", "kill", "step", "power_cut")[seed % 4]
-    armed: tuple[str, ...] = ()
+    armed: tuple[tuple[int, str], ...] = ()
     faults: tuple[Fault, ...] = ()
+    prefers: int | None = None
     if kind == "step":
-        step = STEPS[(seed // 2) % len(STEPS)]
-        armed = (step if draw.random() < 0.6 else f"{step}#{draw.randint(2, 3)}",)
+        step = STEPS[(seed // 2 if nodes == 1 else seed // 4) % len(STEPS)]
+        step = step if draw.random() < 0.6 else f"{step}#{draw.randint(2, 3)}"
+        which: Sequence[int] = range(nodes)
+        if seed % 4 == 0:
+            prefers = draw.randrange(nodes)  # so that it comes to the step
+            which = (prefers,)
+        armed = tuple((node, step) for node in which)
     else:
         after = draw.randint(1, len(messages))
         faults = (Fault(kind, after, round(draw.uniform(0, 0.25), 3), node=draw.randrange(nodes)),)
-    return Plan(seed, messages, faults, armed)
+    return Plan(seed, messages, faults, armed, skew=(0,) * nodes, prefers=prefers)
 
 
 def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) -> Plan:
@@ -253,9 +285,10 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         mss.append(_mss_fault(draw, kind, address))
         if kind == "refuse":
             refused.append(address)
-    faults = [_timed(draw, kind, len(messages), nodes) for kind in _kinds(draw)]
+    faults = [_timed(draw, kind, len(messages), nodes) for kind in _kinds(draw, nodes)]
     armed = tuple(
-        f"{draw.choice(STEPS)}{draw.choice(('', '', '#2', '#3'))}" for _ in range(draw.randint(0, 2))
+        (n % nodes, f"{draw.choice(STEPS)}{draw.choice(('', '', '#2', '#3'))}")
+        for n in range(draw.randint(0, 2))
     )
     dpi = tuple(draw.choice(DPI_ANSWERS) if draw.random() < 0.5 else "AA" for _ in range(draw.randint(0, 5)))
     return Plan(
@@ -267,10 +300,27 @@ def _full(seed: int, draw: Random, messages: tuple[Planned, ...], nodes: int) ->
         tuple(mss),
         dpi,
         tuple(refused),
+        _skew(draw, nodes),
     )
 
 
-def _kinds(draw: Random) -> list[str]:
+def _skew(draw: Random, nodes: int) -> tuple[int, ...]:
+    """Sometimes one of several nodes has a wrong clock."""
+    skew = [0] * nodes
+    if nodes > 1 and draw.random() < 0.3:
+        skew[draw.randrange(nodes)] = draw.choice(SKEWS)
+    return tuple(skew)
+
+
+def _kinds(draw: Random, nodes: int) -> list[str]:
+    if nodes > 1:
+        return [
+            *draw.choices(("kill", "kill", "kill_start", "power_cut", "term", "hang"), k=draw.randint(1, 3)),
+            *draw.choices(("server", "database_cut", "database_cut", "database_cut"), k=draw.randint(1, 3)),
+            *draw.choices(
+                ("pause", "hang", "down", "cut", "cut", "clock", *DATABASE_KINDS), k=draw.randint(1, 3)
+            ),
+        ]
     stops = [
         draw.choice(("kill", "kill", "kill_start", "power_cut", "term")) for _ in range(draw.randint(1, 3))
     ]
@@ -308,6 +358,16 @@ def _timed(draw: Random, kind: str, messages: int, nodes: int) -> Fault:
                 direction=direction,
                 count=count if direction == "out" else count % 2000,
             )
+        case "database_cut":
+            count = draw.choice(
+                (draw.randint(0, 500), draw.randint(500, 20_000), draw.randint(20_000, 400_000))
+            )
+            direction = draw.choice(("out", "back"))
+            return Fault(kind, after, delay, direction=direction, count=count, node=node)
+        case "server":
+            return Fault(kind, after, delay, seconds, count=draw.randint(1, 3))
+        case "hang" | "database_hold" | "database_down":
+            return Fault(kind, after, delay, round(NODE_TIMEOUT + seconds, 3), node=node)
         case "down":
             return Fault(kind, after, delay, seconds, link=draw.choice(("dmp", "mss", "dpi")))
         case "slow_fsync":

@@ -6,14 +6,15 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from chaos.cluster import GatewayNode, Held, settings
 from chaos.disk import Disk
-from chaos.history import Final
+from chaos.history import Final, Left, Record, TakenOver
+from chaos.scenario import Fault, Plan
 from gateway.exchange.delivery import FINAL, sql_list
 
 ANSWERED_WITHIN = 10.0
@@ -33,10 +34,33 @@ SELECT coalesce(m.control_id, ''), d.destination, d.recipient, d.action, d.state
   FROM delivery d LEFT JOIN message m ON m.id = d.message_id ORDER BY d.id"""
 
 
+class SqliteEngine:
+    """See `chaos.cluster.Engine`."""
+
+    nodes = 1
+
+    async def start(self) -> None:
+        """Nothing is needed."""
+
+    async def stop(self) -> None:
+        """Nothing is left."""
+
+    def cluster(
+        self,
+        plan: Plan,
+        directory: Path,
+        connectors: Mapping[str, Mapping[str, Any]],
+        library: Path | None,
+    ) -> SqliteCluster:
+        """A file of its own."""
+        return SqliteCluster(directory, connectors, library)
+
+
 class SqliteCluster:
     """See `chaos.cluster.Cluster`. `library`: the preloaded one of `chaos.disk`, or None."""
 
     nodes = 1
+    door: int | None = None
 
     def __init__(
         self, directory: Path, connectors: Mapping[str, Mapping[str, Any]], library: Path | None
@@ -47,6 +71,9 @@ class SqliteCluster:
         table = settings(connectors) | {"journal": {"path": str(self.journal.resolve())}}
         self._node = GatewayNode(directory, table)
         self._disk = Disk(library, self._data, directory / "disk.control") if library else None
+
+    async def open(self, seen: Callable[[Record], None]) -> None:
+        """Nothing stands around it."""
 
     async def launch(self, node: int, kill_at: str = "") -> None:
         """Start it."""
@@ -65,6 +92,10 @@ class SqliteCluster:
     def running(self, node: int) -> bool:
         """It lives."""
         return self._node.running()
+
+    def waited(self, node: int) -> float:
+        """Of its process."""
+        return self._node.waited()
 
     def port(self, node: int) -> int:
         """Its MLLP port."""
@@ -112,6 +143,22 @@ class SqliteCluster:
                 Final(m, d, r, a, s, tuple(u.split(",")) if u else ())
                 for m, d, r, a, s, u in c.execute(_FINALS)
             ]
+
+    def shared(self) -> list[Left | TakenOver]:
+        """Nothing: there is one node."""
+        return []
+
+    async def strike(self, fault: Fault) -> None:
+        """There is no server that could fall."""
+
+    async def power_off(self) -> None:
+        """Nothing stands around it."""
+
+    async def calm(self) -> None:
+        """Nothing stands around it."""
+
+    async def close(self, keep: Path | None) -> None:
+        """The journal is a file of the seed's folder, which the run keeps or removes."""
 
     async def finish(self) -> None:
         """Kill what is left."""

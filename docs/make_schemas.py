@@ -1,4 +1,5 @@
-"""Write the schemas of facts, events and indicators (docs/schemas): `python docs/make_schemas.py`. A test keeps them."""
+"""Write the schemas of facts, events and indicators (docs/schemas): `python docs/make_schemas.py`. A test keeps
+them."""
 
 from __future__ import annotations
 

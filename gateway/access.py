@@ -1,10 +1,9 @@
-"""Who may act on the running gateway over its HTTP interface.
+"""Tokens that are files: programs that may call the running gateway, and the command line of this machine.
 
 Purpose: callers of `[web] tokens` (hashed tokens with scopes), and the command line of this machine: a token made anew
-at each start, in a file that its owner alone can read, beside the journal.
+at each start, with all rights, in a file that its owner alone can read, beside the journal.
 
-Guarantee: without a token nothing is done; a token comes in the header `Authorization` alone. Whoever can read the file
-of the local token can read the journal too.
+Guarantee: whoever can read the file of the local token can read the journal too.
 Fails: `Denied` with an HTTP status and a French sentence. A folder that cannot be written: no local token, a warning.
 """
 
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import BadInput, ConfigurationFault
+from gateway.rights import SCOPES
 from gateway.settings import Settings
-from gateway.tokens import Client, TokenFile, Tokens, bearer, sum_of
+from gateway.tokens import Client, TokenFile, Tokens, sum_of
 
 log = logging.getLogger("gateway.web")
 
-SCOPES: Final = ("deliveries", "mails", "events", "facts")
 SETTING: Final = "[web] tokens"
 LOCAL: Final = "ligne de commande"
 """Name of the local caller in the audit."""
@@ -103,19 +102,16 @@ class Access:
             with contextlib.suppress(OSError):
                 self._file.unlink(missing_ok=True)
 
-    def check(self, authorization: str | None, scope: str) -> Client:
-        """The caller. Raises `Denied`."""
-        token = bearer(authorization)
+    def find(self, token: str) -> tuple[Client, bool] | None:
+        """The caller of a token, and whether it is the command line of this machine. Raises `Denied` (503) when the
+        file of tokens cannot be read."""
         client = self._local.find(token) if self._local is not None else None
-        if client is None and self._tokens is not None:
+        if client is not None:
+            return client, True
+        if self._tokens is not None:
             try:
                 client = self._tokens.current().find(token)
             except ConfigurationFault as e:
                 log.critical("calls with a token are refused: %s", e)
                 raise Denied(503, "TOKENS", "Le fichier des jetons est illisible ou incorrect.") from None
-        if client is None:
-            log.warning("call without a known token")
-            raise Denied(401, "TOKEN", "Jeton absent ou inconnu.")
-        if scope not in client.scopes:
-            raise Denied(403, "SCOPE", "Ce jeton n'autorise pas cette demande.")
-        return client
+        return None if client is None else (client, False)

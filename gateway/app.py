@@ -23,6 +23,9 @@ from sqlmodel import Session
 from connectors.mailbox_port import WithIncidents
 from connectors.port import Connector, WithAges, WithApi, WithCertificates
 from gateway.access import Access
+from gateway.accounts.administration import Administration
+from gateway.accounts.desk import Desk, base_url, link_of, open_desk
+from gateway.accounts.oidc import Oidc
 from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
@@ -49,15 +52,23 @@ from gateway.exchange.watch import Watch
 from gateway.fact_intake import FactIntake
 from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
+from gateway.journal.fact_stream import Source
 from gateway.journal.nodes import Left
 from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
 from gateway.plugins import dpi_routes, error_loops, find_connectors, mailboxes_astray, make_rulebook
 from gateway.rules import Preset, RuleBook
-from gateway.settings import Settings
+from gateway.settings import Settings, WebSettings
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
+from gateway.web.guard import Guard
+from gateway.web.guarding import Guarding
+from indicators.bookkeeper import Bookkeeper
+from indicators.catalogue import chosen
+from indicators.gauges import IndicatorGauges
+from indicators.monthly import Monthly
+from indicators.service import FigureService
 
 log = logging.getLogger("gateway")
 
@@ -93,7 +104,13 @@ class Gateway:
         self.facts: FactIntake
         self.alarms: Watch
         self.retention: Retention
+        self.figures: FigureService | None = None
+        self._gauges: IndicatorGauges | None = None
         self.access: Access
+        self.desk: Desk
+        self.guard: Guard
+        self.guarding: Guarding
+        self.oidc: Oidc | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
         self._web: _Web | None = None
@@ -121,6 +138,25 @@ class Gateway:
         """The port that the web has; 0 when it is disabled."""
         return self._web.port if self._web else 0
 
+    async def first_access(self) -> str | None:
+        """A one-time link for the first administrator, when there is no account; each call makes another one."""
+        if not (self.settings.web.enabled and self.settings.web.accounts.enabled):
+            return None
+        try:
+            link = await self.desk.people.first()
+        except JournalUnavailable as e:
+            log.warning("no link for the first administrator: %s", e)
+            return None
+        return None if link is None else link_of(self.settings.web, self.web_port, link)
+
+    def base_url(self) -> str:
+        """Where a browser finds the pages."""
+        return base_url(self.settings.web, self.web_port)
+
+    def administration(self) -> Administration:
+        """What administrators do, with the port in use."""
+        return Administration(self.desk, self.settings.web, self.web_port)
+
     async def readiness(self) -> dict[str, str]:
         """What keeps this gateway from accepting messages: name → French sentence."""
         reasons: dict[str, str] = {}
@@ -136,7 +172,7 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
-        away = self.alarms.now | self.mailroom.trouble() | self.publisher.trouble()
+        away = {**self.alarms.now, **self._trouble(), **self.publisher.trouble()}
         try:
             return away | await self.reporter.trouble()
         except JournalUnavailable:
@@ -176,6 +212,8 @@ class Gateway:
                     self.telemetry.data_age.labels(name, data).set(now - confirmed.timestamp())
         for share, used in self.overloads.budget.used().items():
             self.telemetry.memory.labels(share).set(used)
+        if self._gauges is not None:
+            await self._gauges.refresh()
         depths = await self.journal.read(lambda s: queue.queue_depths(s, now))
         self.telemetry.queue_depth.clear()
         self.telemetry.queue_oldest.clear()
@@ -291,13 +329,14 @@ class Gateway:
             self.journal, settings.retention, self.telemetry, ERRORS in self.connectors, clock
         )
         await self.nodes.duty("retention", self.retention.start, self.retention.stop)
+        await self._start_indicators(stops, clock)
         self.alarms = Watch(
             self.journal,
             self.connectors,
             settings.alarms,
             self.telemetry,
             (self.base_dir / settings.journal.path).parent if settings.journal.url is None else None,
-            self.mailroom.trouble,
+            self._trouble,
             self._wake,
             clock,
         )
@@ -317,7 +356,14 @@ class Gateway:
         self.facts = FactIntake(self.journal, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
-            self._web = _Web(create_app(self, self._apis()), settings.web.host, settings.web.port)
+            self.desk = open_desk(self.journal, settings.web, clock)
+            if settings.web.oidc is not None:
+                self.oidc = Oidc(settings.web.oidc, self.base_dir, self.journal, clock)
+                stops.push_async_callback(self.oidc.close)
+            self.guard = self.guarding = Guarding(
+                settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace
+            )
+            self._web = _Web(create_app(self, self._apis()), settings.web)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
             self.access.open(self.web_port)
@@ -340,6 +386,29 @@ class Gateway:
         await remove_pending(self.journal, left.payloads)
         await self.intake.answer_unanswered(left.messages)
         self._wake((*self.connectors, MAILROOM))
+
+    async def _start_indicators(self, stops: contextlib.AsyncExitStack, clock: Clock) -> None:
+        settings = self.settings.indicators
+        if not settings.enabled:
+            return
+        file = None if settings.catalogue is None else self.base_dir / settings.catalogue
+        journal = self.settings.journal.at(self.base_dir)
+        source = (
+            Source(url=journal.url, password_file=journal.password_file)
+            if journal.url is not None
+            else Source(path=self.base_dir / journal.path)
+        )
+        zones = dict(settings.time_zones)
+        books = Bookkeeper(self.journal, source, chosen(file, zones), file, zones, clock)
+        monthly = Monthly(self.journal, books, settings.refresh, clock)
+        self.figures = FigureService(self.journal, books, monthly, settings.names, clock)
+        stops.push_async_callback(self.figures.close)
+        self._gauges = IndicatorGauges(self.telemetry.registry, self.journal)
+        await self.nodes.duty("indicators", monthly.start, monthly.stop)
+
+    def _trouble(self) -> dict[str, str]:
+        """What is away or failed, as alarms tell it."""
+        return {**self.mailroom.trouble(), **(self.figures.trouble() if self.figures else {})}
 
     def _make_validators(self, book: RuleBook) -> dict[Preset, Validator]:
         """One for each preset; the gateway's own asks its connectors and its register too."""
@@ -400,14 +469,23 @@ class _Server(uvicorn.Server):
 class _Web:
     """The HTTP server inside the gateway's loop."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, settings: WebSettings) -> None:
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # whoever could name another address would not be locked out by theirs
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
         )
         self._server = _Server(config)
         self._socket = None
         self._task: asyncio.Task[None] | None = None
-        self._address = (host, port)
+        self._address = (settings.host, settings.port)
 
     @property
     def port(self) -> int:

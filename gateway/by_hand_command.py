@@ -39,10 +39,10 @@ def add_parsers(commands: Any) -> None:
     listed = actions.add_parser("list", help="what waits, oldest first")
     listed.add_argument("--destination", help="dmp, mss, dpi, errors")
     listed.add_argument("--limit", type=int, default=100)
-    add_where(listed)
+    where(listed)
     shown = actions.add_parser("show", help="one delivery: attempts, and why it waits")
     shown.add_argument("id", type=int)
-    add_where(shown)
+    where(shown)
     for deed, words in _DEEDS.items():
         parser = actions.add_parser(deed, help=words)
         parser.add_argument("id", type=int, nargs="?", help="number of a delivery")
@@ -56,22 +56,22 @@ def add_parsers(commands: Any) -> None:
                 help="also what may have arrived: nobody will look any more",
             )
         _reason(parser)
-        add_where(parser)
+        where(parser)
     retention = commands.add_parser("retention", help="what retention would empty or remove now")
     retention.add_argument(
         "--dry-run", action="store_true", required=True, help="the only way: the gateway does it by itself"
     )
-    add_where(retention)
+    where(retention)
     mail = commands.add_parser("mail", help="received mails that wait for a person: list, retry, seen")
     actions = mail.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="the last ones")
     listed.add_argument("--limit", type=int, default=100)
-    add_where(listed)
+    where(listed)
     for deed, words in (("retry", "treat it again"), ("seen", "it needs nobody any more")):
         parser = actions.add_parser(deed, help=words)
         parser.add_argument("id", type=int)
         _reason(parser)
-        add_where(parser)
+        where(parser)
 
 
 def _reason(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +80,8 @@ def _reason(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Which gateway is meant."""
+def where(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which gateway, and in which form it is told."""
     parser.add_argument("--config", type=Path, help="settings file of the gateway on this machine")
     parser.add_argument("--url", help="another gateway: https://…/")
     parser.add_argument("--token-file", type=Path, help="file with the token for --url")
@@ -91,38 +91,40 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says; the exit status."""
     access = access_of(args)
+    if args.command == "indicators":
+        return _indicators(args, access)
     if args.command == "retention":
-        found = _call(access, "api/v1/retention")
-        return _print(args, found, _swept(found))
+        found = call(access, "api/v1/retention")
+        return say(args, found, _swept(found))
     if args.action == "list":
         query = {"limit": args.limit}
         if args.command == "delivery" and args.destination:
             query["destination"] = args.destination
         plural = "deliveries" if args.command == "delivery" else "mails"
         path = "deliveries" if args.command == "delivery" else "mails/waiting"
-        found = _call(access, f"api/v1/{path}?{urllib.parse.urlencode(query)}")
-        return _print(args, found, _list(found[plural], _delivery if args.command == "delivery" else _mail))
+        found = call(access, f"api/v1/{path}?{urllib.parse.urlencode(query)}")
+        return say(args, found, _list(found[plural], _delivery if args.command == "delivery" else _mail))
     if args.action == "show":
-        found = _call(access, f"api/v1/deliveries/{args.id}")
-        return _print(args, found, _shown(found))
+        found = call(access, f"api/v1/deliveries/{args.id}")
+        return say(args, found, _shown(found))
     body: dict[str, Any] = {"reason": _signed(args.reason)}
     if getattr(args, "even_if_sent", False):
         body["even_if_sent"] = True
     if args.command == "mail":
-        return _print(args, _call(access, f"api/v1/mails/{args.id}/{args.action}", body), "Fait.")
+        return say(args, call(access, f"api/v1/mails/{args.id}/{args.action}", body), "Fait.")
     named = [args.id is not None, args.destination is not None, args.message is not None]
     if sum(named) != 1:
         raise ConfigurationFault("name one delivery, or --destination, or --message")
     if args.id is not None:
-        found = _call(access, f"api/v1/deliveries/{args.id}/{args.action}", body)
-        return _print(
+        found = call(access, f"api/v1/deliveries/{args.id}/{args.action}", body)
+        return say(
             args, found, f"Envoi {found['id']} ({found['destination']}) : fait, état {found['state']}."
         )
     body |= {k: v for k in ("destination", "message", "sender") if (v := getattr(args, k)) is not None}
-    found = _call(access, f"api/v1/deliveries/{args.action}", body)
+    found = call(access, f"api/v1/deliveries/{args.action}", body)
     lines = [f"{len(found['done'])} envois : fait."]
     lines += [f"Envoi {r['id']} : refusé. {r['message']}" for r in found["refused"]]
-    return _print(args, found, "\n".join(lines)) or int(bool(found["refused"]))
+    return say(args, found, "\n".join(lines)) or int(bool(found["refused"]))
 
 
 def _signed(reason: str) -> str:
@@ -134,7 +136,7 @@ def _signed(reason: str) -> str:
 
 
 def access_of(args: argparse.Namespace) -> LocalAccess:
-    """Where it answers, and the token. Raises `ConfigurationFault`."""
+    """Where the gateway answers, and the token. `ConfigurationFault` when none runs here."""
     if args.url is None:
         settings, base = load_settings(args.config)
         return read_local(local_file(settings, base))
@@ -161,12 +163,16 @@ def opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
-def _call(access: LocalAccess, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request. `EnvironmentFault` with the gateway's own sentence when it refuses."""
+def call(
+    access: LocalAccess, path: str, body: dict[str, Any] | None = None, operator: str = ""
+) -> dict[str, Any]:
+    """One request. `EnvironmentFault` with the gateway's own sentence when it refuses, `ConfigurationFault` when it
+    does not answer. `operator`: who runs the command."""
     request = urllib.request.Request(  # noqa: S310 - the scheme is ours, or was checked
         access.url + path,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {access.token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {access.token}", "Content-Type": "application/json"}
+        | ({"X-Operator": operator} if operator else {}),
     )
     try:
         with opener().open(request, timeout=TIMEOUT) as answer:
@@ -185,9 +191,36 @@ def _sentence(error: urllib.error.HTTPError) -> str:
         return "inconnu" if error.code == 404 else f"refusé (HTTP {error.code})"
 
 
-def _print(args: argparse.Namespace, found: dict[str, Any], text: str) -> int:
+def say(args: argparse.Namespace, found: dict[str, Any], text: str) -> int:
+    """Print it as asked; exit status 0."""
     print(json.dumps(found, ensure_ascii=False, indent=1) if args.format == "json" else text)
     return 0
+
+
+def _indicators(args: argparse.Namespace, access: LocalAccess) -> int:
+    if args.action == "publish":
+        query = urllib.parse.urlencode({"month": args.month})
+        found = call(access, f"api/v1/indicators/publish?{query}", {})
+        return say(args, found, _published(found))
+    named = {"month": args.month, "finess": args.finess}
+    if args.revision is not None:
+        named["revision"] = args.revision
+    found = call(access, f"api/v1/indicators/differences?{urllib.parse.urlencode(named)}")
+    lines = [f"Révision {found['revision']} de {found['month']}, établissement {found['finess']} :"]
+    lines += [f"  - {change['sentence']}" for change in found["changes"]] or ["  rien avant elle"]
+    return say(args, found, "\n".join(lines))
+
+
+def _published(found: dict[str, Any]) -> str:
+    if not found["computations"]:
+        return str(found["reason_text"] or "Le calcul n'est pas fini.")
+    lines = [
+        f"{c['finess']} : provisoire, arrêté au {c['cutoff']}"
+        if c["provisional"]
+        else f"{c['finess']} : révision {c['revision']}, {c['changes']} lignes changées"
+        for c in found["computations"]
+    ]
+    return "\n".join([*lines, *(["Le calcul n'est pas fini."] if found["stale"] else [])])
 
 
 def _swept(found: dict[str, Any]) -> str:

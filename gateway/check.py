@@ -24,8 +24,10 @@ from gateway.exchange.publisher import secret_of_file, zones_of
 from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
+from gateway.rights import SCOPES
 from gateway.rules import load_rulebook
-from gateway.settings import JournalSettings, ListenerTls, Settings, load_settings
+from gateway.settings import JournalSettings, ListenerTls, Settings, WebSettings, load_settings
+from gateway.tokens import load_tokens
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
 """Variables with our prefix that are no settings (tests)."""
@@ -77,8 +79,38 @@ def check(config: Path | None) -> tuple[list[str], list[str], str]:
         if isinstance(connector, WithAdvice)
         for line in connector.advice()
     )
+    _web(settings.web, base, wrong, warnings)
     names = ", ".join(connectors) or "none"
     return wrong, warnings, f"settings are good; connectors: {names}; preset {settings.conformance}"
+
+
+def _web(web: WebSettings, base: Path, wrong: list[str], warnings: list[str]) -> None:
+    """Files that are named; who could see the pages."""
+    if not web.enabled:
+        return
+    if web.tokens is not None:
+        try:
+            load_tokens(base / web.tokens, SCOPES, "[web] tokens")
+        except ConfigurationFault as e:
+            wrong.append(str(e))
+    if web.oidc is not None:
+        files = {"client_secret_file": web.oidc.client_secret_file, "ca": web.oidc.ca}
+        for name, path in files.items():
+            if path is not None and not (base / path).is_file():
+                wrong.append(f"web.oidc.{name}: {base / path} is not there")
+        if web.public_url is None:
+            warnings.append(
+                "web.oidc without web.public_url: the provider sends browsers back to this address"
+            )
+    elsewhere = not web.loopback or web.public_url is not None
+    if elsewhere and web.pages_are_open:
+        warnings.append(
+            "web.open_pages: whoever reaches this address sees exchanges and errors without a log-in"
+        )
+    if not web.loopback and not web.secure and web.accounts.enabled:
+        warnings.append(
+            "web.host is no loopback address and web.public_url is not https: passwords and tokens go in clear"
+        )
 
 
 def _journal(journal: JournalSettings, base: Path, wrong: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `segur-gateway run | send | validate | delivery | mail | cda-package | db |
+"""The command line: `segur-gateway run | send | validate | delivery | mail | accounts | tokens | cda-package | db |
 check-config | simulator | demo | …`.
 
 Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from gateway.validation import command
 
                 return command.run(args)
+            case "indicators" if args.action in ("publish", "differences"):
+                return by_hand_command.run(args)
             case "indicators":
                 from indicators import command as indicators
 
@@ -58,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from gateway import facts_command
 
                 return facts_command.run(args)
+            case "accounts" | "tokens":
+                from gateway import accounts_command
+
+                return accounts_command.run(args)
             case "cda-package":
                 return _cda_package(args.directory, args.format)
             case "db":
@@ -126,12 +132,17 @@ def _parser() -> argparse.ArgumentParser:
     from indicators.arguments import add_arguments as indicators_arguments
 
     indicators_arguments(
-        commands.add_parser("indicators", help="monthly DSR indicators from a file of facts")
+        commands.add_parser(
+            "indicators", help="monthly DSR indicators: compute, wave1, explain, publish, differences"
+        )
     )
     by_hand_command.add_parsers(commands)
     from gateway.facts_command import add_parser as facts_parser
 
     facts_parser(commands)
+    from gateway.accounts_command import add_parsers as accounts_parsers
+
+    accounts_parsers(commands)
     simulator = commands.add_parser("simulator", help="run a simulated counterpart", add_help=False)
     simulator.add_argument(
         "name", nargs="?", choices=sorted(e.name for e in entry_points(group=SIMULATOR_GROUP))
@@ -210,10 +221,19 @@ async def _run(config: Path | None) -> int:
         f"ready mllp={settings.listener.host}:{gateway.mllp_port} web=http://{settings.web.host}:{gateway.web_port}/",
         flush=True,
     )
+    if (link := await gateway.first_access()) is not None:
+        print(first_access_in_words(link, settings.web.accounts.first_invitation), flush=True)
     await stop.wait()
     logging.getLogger("gateway").info("stopping: no new messages, those under way are answered")
     await gateway.stop()
     return 0
+
+
+def first_access_in_words(link: str, seconds: float) -> str:
+    """One line: nobody has an account yet, and by which link the first administrator comes in."""
+    return (
+        f"aucun compte : créer celui de l'administrateur (lien à usage unique, {seconds / 3600:g} h) : {link}"
+    )
 
 
 def _cda_package(directory: Path, form: str) -> int:

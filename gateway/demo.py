@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 from connectors.simulator_port import HISTORY_EVERY, Simulator, print_history
 from gateway import logs, views
 from gateway.app import Gateway
-from gateway.cli import SIMULATOR_GROUP, ack_in_words
+from gateway.cli import SIMULATOR_GROUP, ack_in_words, first_access_in_words
+from gateway.demo_stay import movements
 from gateway.errors import ConfigurationFault
 from gateway.hl7 import acknowledgement
 from gateway.hl7.message import Message
@@ -33,6 +35,8 @@ from gateway.web import wording
 PATIENCE = 60.0
 """Seconds for all deliveries and ZAM of the demo."""
 LOOPBACK = "127.0.0.1"
+FACILITY = {"HOPITAL-ESSAI": "990000010"}
+NAMES = {"990000010": "Hôpital fictif de l’Essai"}
 
 
 async def demo(directory: Path, message: Path, mllp_port: int, web_port: int, once: bool) -> int:
@@ -73,6 +77,8 @@ async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_
             listener={"port": _free(mllp_port)},
             web={"port": _free(web_port)},
             journal={"path": "journal.sqlite"},
+            # the shipped messages are of a test (MSH-11 T) and name no establishment that counts
+            indicators={"processing_ids": ("P", "T", "D"), "facilities": FACILITY, "names": NAMES},
             connectors={name: s.connector_settings() for name, s in simulators.items()},
         )
         gateway = Gateway(settings, directory)
@@ -84,6 +90,9 @@ async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_
         good = acknowledgement.read(answer).code == "AA"
         if good:
             good = await _follow(gateway, Message.parse(payload).control_id)
+        for movement in movements(Message.parse(payload), datetime.now().astimezone()):
+            ack = acknowledgement.read(await send(LOOPBACK, gateway.mllp_port, movement))
+            _say(f"séjour, ADT^{Message.parse(movement).event} : {ack.code}")
         await asyncio.sleep(2 * HISTORY_EVERY)  # let what the simulators saw be said
         _say(
             "tout est arrivé, les accusés métier (ZAM) sont revenus au DPI"
@@ -93,6 +102,9 @@ async def _demo(directory: Path, name: str, payload: bytes, mllp_port: int, web_
         _say(f"dossier         : {directory} (effacé à l'arrêt)")
         page = f"http://{LOOPBACK}:{gateway.web_port}/"
         _say(f"page web        : {page}    API : {page}api/v1/messages/{Message.parse(payload).control_id}")
+        _say(f"indicateurs     : {page}indicateurs (après connexion)")
+        if (link := await gateway.first_access()) is not None:
+            _say(first_access_in_words(link, settings.web.accounts.first_invitation))
         if not once:
             command = f"{Path(sys.argv[0])} send FICHIER --port {gateway.mllp_port}"
             _say(f"autre message   : {command}   (Ctrl-C pour arrêter)")

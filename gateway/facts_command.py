@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gateway.access import LocalAccess
-from gateway.by_hand_command import access_of, add_where, opener
+from gateway.by_hand_command import access_of, opener, where
 from gateway.errors import ConfigurationFault, EnvironmentFault
 from gateway.settings import load_settings
 
@@ -35,14 +35,14 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     imported = actions.add_parser("import", help="facts of the past: JSON lines (docs/indicators.md)")
     imported.add_argument("file", type=Path, metavar="FILE.jsonl")
-    add_where(imported)
+    where(imported)
     users = actions.add_parser("users", help="users of the DPI: CSV (profession;users)")
     users.add_argument("file", type=Path, metavar="FILE.csv")
     users.add_argument("--finess", required=True, help="the establishment")
     day = users.add_mutually_exclusive_group(required=True)
     day.add_argument("--month", metavar="2025-02", help="as they are on the last day of the month")
     day.add_argument("--at", metavar="ISO", help="as they are then: 2025-02-28T18:00:00+01:00")
-    add_where(users)
+    where(users)
     exported = actions.add_parser("export", help="all facts of the journal, as they can be imported")
     exported.add_argument("--config", type=Path, help="settings file (TOML)")
     counted = actions.add_parser("count", help="how many facts of each kind the journal holds")

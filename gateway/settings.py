@@ -20,16 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import ConfigurationFault, Severity
-
-
-class Table(BaseModel):
-    """A table of the settings file: unknown keys are errors (a misspelt limit must not be ignored)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from gateway.settings_table import Table as Table
+from gateway.settings_web import WebSettings as WebSettings
 
 
 class ListenerTls(Table):
@@ -206,18 +202,6 @@ class CdaSettings(Table):
         if self.schematron and self.package is None:
             raise ValueError("schematron needs package")
         return self
-
-
-class WebSettings(Table):
-    """HTTP: health, metrics, API, pages."""
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
-    tokens: Path | None = None
-    """File of the callers that may act on deliveries and received mails over the API: `[[token]]` tables with `name`,
-    `sha256` (of a random token of at least 32 characters, in hexadecimal), `scopes` (among `deliveries`, `mails`,
-    `events` and `facts`). None: only the command line of this machine may."""
 
 
 class ZamSettings(Table):

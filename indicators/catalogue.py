@@ -10,7 +10,7 @@ Source: spec/indicators.md §1, §3, §8.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from gateway.errors import ConfigurationFault
+from indicators.periods import zone
 
 PATH = Path(__file__).with_name("catalogue.yaml")
 ALL = "ALL"
@@ -120,6 +121,23 @@ def load(path: Path = PATH, overrides: Mapping[str, Any] | None = None) -> Catal
         return _build(data, overrides or {})
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise ConfigurationFault(f"{path.name}: malformed ({type(e).__name__} {e})") from e
+
+
+def chosen(path: Path | None, time_zones: Mapping[str, str]) -> Catalogue:
+    """The catalogue that a hospital uses: its own file (None: that of the package), its time zones over those of it.
+    Raises `ConfigurationFault` for a zone that the machine does not know, too.
+    """
+    catalogue = default() if path is None else load(path)
+    catalogue = replace(catalogue, time_zones={**catalogue.time_zones, **time_zones})
+    wrong = []
+    for finess, name in catalogue.time_zones.items():
+        try:
+            zone(name)
+        except ConfigurationFault as e:
+            wrong.append(f"{finess}: {e}")
+    if wrong:
+        raise ConfigurationFault(f"indicators.time_zones: {'; '.join(wrong)}")
+    return catalogue
 
 
 @cache

@@ -115,10 +115,13 @@ def compute(
     catalogue: Catalogue | None = None,
     cutoff: datetime | None = None,
     revision: int = 1,
+    ground: Ground | None = None,
 ) -> Result:
-    """All rows of the month `AAAA-MM`: of one establishment, or of all that facts speak of."""
+    """All rows of the month `AAAA-MM`: of one establishment, or of all that facts speak of. `ground`: the world
+    arranged already (`ground_of`), for several months of one world.
+    """
     catalogue = catalogue or default()
-    ground = ground_of(world, month, catalogue, cutoff)
+    ground = ground or ground_of(world, month, catalogue, cutoff)
     result = Result(month, catalogue.version, [])
     for one in [finess] if finess is not None else ground.finesses:
         view = View(ground, one, month, None if cutoff is None else cutoff.timestamp())
@@ -135,12 +138,17 @@ def compute(
 def ground_of(world: World, month: str, catalogue: Catalogue, cutoff: datetime | None) -> Ground:
     """The world arranged for the month."""
     until = None
-    if catalogue.options.consent_known == "cutoff":
+    if not same_ground(catalogue):
         where = catalogue.time_zones["default"]
         until = cutoff.timestamp() if cutoff else periods.cutoff(month, where, catalogue.options.cutoff_days)
     else:
         periods.month(month, catalogue.time_zones["default"])
     return Ground(world, catalogue, until)
+
+
+def same_ground(catalogue: Catalogue) -> bool:
+    """True when the world is arranged alike for all months."""
+    return catalogue.options.consent_known != "cutoff"
 
 
 def row_of(view: View, cell: Cell, tally: Tally, world: World, revision: int) -> Row:
@@ -185,16 +193,15 @@ def rounded(numerator: int, denominator: int) -> float:
 
 def _quality(view: View) -> Quality:
     unknown: dict[str, int] = {}
-    for document in view.documents:
-        for s in document.submissions:
-            if view.row(s.type_code) == OTHER:
-                told = sum(view.period.has(a.first) for a in s.attempts)
-                unknown[s.type_code] = unknown.get(s.type_code, 0) + told
+    for a in view.days.begun(view.period):
+        code = a.submission.type_code
+        if view.row(code) == OTHER:
+            unknown[code] = unknown.get(code, 0) + 1
     return Quality(
         finess=view.finess,
         adt_feed=view.adt_feed,
         unknown_establishment=view.finess == UNKNOWN_FINESS,
-        unknown_types={code: count for code, count in sorted(unknown.items()) if count},
+        unknown_types=dict(sorted(unknown.items())),
         submissions_without_stay=view.ground.lost.get(view.finess, 0),
         late_successes=sum(
             view.standing(a, view.cutoff) is Why.TOO_LATE for s in view.hospital for a in view.sent(s)

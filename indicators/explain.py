@@ -23,7 +23,7 @@ from indicators.movements import Stay
 from indicators.rules import RULES
 from indicators.sheet import Cell, Member, Sheet
 from indicators.uses import Reception, Use
-from indicators.view import View
+from indicators.view import Ground, View
 from indicators.world import World
 
 
@@ -58,12 +58,13 @@ def explain(
     catalogue: Catalogue | None = None,
     cutoff: datetime | None = None,
     revision: int = 1,
+    ground: Ground | None = None,
 ) -> Explanation:
-    """The list behind the row `cell` of that establishment and month."""
+    """The list behind the row `cell` of that establishment and month. `ground`: as for `engine.compute`."""
     catalogue = catalogue or default()
     if cell.indicator not in RULES:
         raise LookupError(cell.indicator)
-    ground = ground_of(world, month, catalogue, cutoff)
+    ground = ground or ground_of(world, month, catalogue, cutoff)
     view = View(ground, finess, month, None if cutoff is None else cutoff.timestamp())
     sheet = Sheet(cell)
     RULES[cell.indicator](view, sheet)

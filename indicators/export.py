@@ -15,12 +15,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
+import msgspec
 from pydantic import TypeAdapter
 
+from indicators import periods
 from indicators.catalogue import ALL, Catalogue, default
 from indicators.engine import Quality, Result, Row
+from indicators.published import Published
 
 COLUMNS = tuple(f.name for f in fields(Row))
+FUTURE, NO_FACTS = "future_month", "no_facts"
+_EMPTY = {FUTURE: "Ce mois n'a pas commencé.", NO_FACTS: "Aucun fait connu pour ce mois."}
+"""Why a month has no row at all."""
+_PAIR = ("numerator", "denominator")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -45,6 +52,97 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
+def month_dict(
+    month: str, found: list[Published], rows: Iterable[Row], stale: bool, reason: str | None
+) -> dict[str, Any]:
+    """The JSON document of a month as the gateway gives it: that of `to_dict`, and how it stands. Rows are left to who
+    writes JSON (`as_json`).
+    """
+    return {
+        "month": month,
+        "catalogue_version": found[0].catalogue_version if found else "",
+        "rows": list(rows),
+        "quality": [p.quality for p in found],
+        **summary(month, found, stale, reason),
+    }
+
+
+def as_json(told: object) -> bytes:
+    """JSON of what these functions give."""
+    return msgspec.json.encode(told)
+
+
+def summary(month: str, found: Iterable[Published], stale: bool, reason: str | None) -> dict[str, Any]:
+    """How the figures of a month stand, without them."""
+    return {
+        "month": month,
+        "stale": stale,
+        "reason": reason,
+        "reason_text": None if reason is None else _EMPTY[reason],
+        "computations": [
+            {
+                "finess": p.finess,
+                "revision": p.revision,
+                "provisional": p.provisional,
+                "computed_at": periods.iso(p.computed_at),
+                "as_of": p.as_of,
+                "cutoff": p.cutoff,
+                "rule_version": p.rule_version,
+                "catalogue_version": p.catalogue_version,
+                "facts": p.facts,
+                "changes": len(p.changes),
+            }
+            for p in found
+        ],
+    }
+
+
+def published_dict(p: Published) -> dict[str, Any]:
+    """One month of a trend."""
+    return {
+        "revision": p.revision,
+        "provisional": p.provisional,
+        "computed_at": periods.iso(p.computed_at),
+        "rows": p.rows,
+    }
+
+
+def differences(p: Published) -> dict[str, Any]:
+    """What a revision changed."""
+    return {
+        "finess": p.finess,
+        "month": p.month,
+        "revision": p.revision,
+        "computed_at": periods.iso(p.computed_at),
+        "changes": [
+            {
+                "cell": c.cell._asdict(),
+                "before": None if c.before is None else dict(zip(_PAIR, c.before, strict=True)),
+                "after": None if c.after is None else dict(zip(_PAIR, c.after, strict=True)),
+                "sentence": c.sentence,
+            }
+            for c in p.changes
+        ],
+    }
+
+
+def catalogue_dict(catalogue: Catalogue) -> dict[str, Any]:
+    """The catalogue as JSON."""
+    return {
+        "version": catalogue.version,
+        "rule_version": catalogue.rule_version,
+        "options": {
+            name: {"value": value, "text": catalogue.option_texts.get(name, "")}
+            for name, value in asdict(catalogue.options).items()
+        },
+        "time_zones": dict(catalogue.time_zones),
+        "types": [asdict(t) for t in catalogue.types],
+        "matrix": sorted(catalogue.matrix),
+        "reasons": dict(catalogue.reasons),
+        "indicators": [asdict(i) for i in catalogue.indicators.values()],
+    }
+
+
 def to_dict(result: Result) -> dict[str, Any]:
     """The JSON document of a month."""
     return {
@@ -61,10 +159,28 @@ def to_json(result: Result) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of `to_json`."""
+    """JSON Schema of `to_json`, and of what the gateway gives (`month_dict`: more members)."""
     rows = TypeAdapter(list[Row]).json_schema()
     quality = TypeAdapter(list[Quality]).json_schema()
     definitions: dict[str, dict[str, Any]] = {**rows["$defs"], **quality["$defs"]}
+    nullable = {"type": ["string", "null"]}
+    definitions["Computation"] = {
+        "description": "How the figures of one establishment stand. Revision 0 is provisional.",
+        "type": "object",
+        "properties": {
+            "finess": {"type": "string"},
+            "revision": {"type": "integer", "minimum": 0},
+            "provisional": {"type": "boolean"},
+            "computed_at": {"type": "string", "format": "date-time"},
+            "as_of": nullable,
+            "cutoff": {"type": "string", "format": "date-time"},
+            "rule_version": {"type": "string"},
+            "catalogue_version": {"type": "string"},
+            "facts": {"type": "integer", "description": "Facts that were read"},
+            "changes": {"type": "integer", "description": "Rows that are not as in the revision before"},
+        },
+    }
+    definitions["Computation"]["required"] = list(definitions["Computation"]["properties"])
     for definition in definitions.values():
         definition["additionalProperties"] = False
     return {
@@ -76,6 +192,16 @@ def schema() -> dict[str, Any]:
             "catalogue_version": {"type": "string"},
             "rows": {"type": "array", "items": {"$ref": "#/$defs/Row"}},
             "quality": {"type": "array", "items": {"$ref": "#/$defs/Quality"}},
+            "stale": {
+                "type": "boolean",
+                "description": "Facts came since, and newer figures could not be had in time (gateway)",
+            },
+            "reason": {
+                "enum": [FUTURE, NO_FACTS, None],
+                "description": "Why there is no row at all (gateway)",
+            },
+            "reason_text": nullable,
+            "computations": {"type": "array", "items": {"$ref": "#/$defs/Computation"}},
         },
         "required": ["month", "catalogue_version", "rows", "quality"],
         "additionalProperties": False,
@@ -98,13 +224,14 @@ def to_table(result: Result, catalogue: Catalogue | None = None) -> str:
         if (row.finess, row.indicator) != shown:
             lines += ["", f"{row.indicator}  {catalogue.indicators[row.indicator].title}"]
         shown = (row.finess, row.indicator)
-        lines.append(f"    {_label(row, catalogue):<58} {_figure(row, catalogue)}")
+        lines.append(f"    {label(row, catalogue):<58} {_figure(row, catalogue)}")
     for quality in result.quality:
         lines += _warnings(quality)
     return "\n".join(lines).strip() + "\n"
 
 
-def _label(row: Row, catalogue: Catalogue) -> str:
+def label(row: Row, catalogue: Catalogue) -> str:
+    """Which row of its indicator it is, in French."""
     parts = [] if row.period == "" or len(row.period) == 7 else [row.period]
     if row.channel:
         parts.append(row.channel)

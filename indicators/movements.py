@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from indicators.facts import UNKNOWN_FINESS, StayRef
+from indicators.facts import UNKNOWN_FINESS
 from indicators.patients import Ref
+from indicators.told import Ref as ToldRef
 
 NEVER = float("-inf")
 FAMILIES = {
@@ -128,9 +129,9 @@ class Stay:
         return begin is not None and begin < end and (self.closed is None or self.closed >= start)
 
 
-def ref_of(ref: StayRef | None, finess: str) -> Ref | None:
+def ref_of(ref: ToldRef | None, finess: str) -> Ref | None:
     """A stay number with its authority, the establishment where there is none."""
-    return None if ref is None else (ref.get("authority") or finess, ref["value"])
+    return None if ref is None else (ref.authority or finess, ref.value)
 
 
 def effective_of(said: list[Said]) -> list[Said]:

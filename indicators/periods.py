@@ -71,6 +71,27 @@ def month(label: str, zone_name: str) -> Period:
     return Period(label, _midnight(first, where), _midnight(following, where))
 
 
+def month_of(instant: float, zone_name: str) -> str:
+    """The month `AAAA-MM` of an instant there."""
+    return f"{day_of(instant, zone_name):%Y-%m}"
+
+
+def month_before(label: str, count: int) -> str:
+    """So many months earlier (later when negative). Raises `BadInput` for a text that is no month."""
+    first, _ = _first_days(label)
+    number = first.year * 12 + first.month - 1 - count
+    return f"{number // 12:04}-{number % 12 + 1:02}"
+
+
+def months(first: str, last: str) -> list[str]:
+    """From `first` to `last`, both among them."""
+    found = []
+    while first <= last:
+        found.append(first)
+        first = month_before(first, -1)
+    return found
+
+
 def years(label: str, zone_name: str) -> tuple[Period, Period]:
     """For the month `label`: its year until the month's end, and the whole year before."""
     first, following = _first_days(label)

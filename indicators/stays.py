@@ -10,10 +10,10 @@ Source: PAM-FR 2.11.2; spec/indicators.md §1.4, §2.2, §2.3, §8. Our own choi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from indicators.facts import UNKNOWN_FINESS, Consent, ConsultationVisit, Identity, StayEvent
+from indicators.facts import UNKNOWN_FINESS
 from indicators.movements import (
     CANCELLING,
     DOCUMENTS,
@@ -29,6 +29,8 @@ from indicators.movements import (
     ref_of,
 )
 from indicators.patients import Patients, Ref
+from indicators.told import Consent, ConsultationVisit, Identity, StayEvent
+from indicators.told import Ref as ToldRef
 
 _DAY = 86_400.0
 VisitTold = tuple[float, str, Ref | None, str, str, str, str]
@@ -52,10 +54,10 @@ class StayFold:
         self.feeds: dict[str, float] = {}
         """FINESS → instant of the first movement known."""
 
-    def add_stay(self, fact: StayEvent) -> None:
+    def add_stay(self, fact: StayEvent, at: float) -> None:
         """One message about a stay."""
-        finess = self._one(fact["finess"])
-        visit, account = ref_of(fact.get("stay"), finess), ref_of(fact.get("account"), finess)
+        finess = self._one(fact.finess)
+        visit, account = self._ref(fact.stay, finess), self._ref(fact.account, finess)
         key: Key
         if visit is not None:
             key = ("V", *visit)
@@ -67,69 +69,73 @@ class StayFold:
             key = ("A", *account)
         else:
             return
-        said = self._said_of(fact, finess)
+        said = self._said_of(fact, finess, at)
         self._said.setdefault(key, []).append(said)
         if said.event not in DOCUMENTS:
             moved = said.instant()
             self.feeds[finess] = min(self.feeds.get(finess, moved), moved)
 
-    def _said_of(self, fact: StayEvent, finess: str) -> Said:
-        movement, event = fact["movement"], fact["event"]
-        told = movement.get("trigger") or event if event == "Z99" else event
+    def _said_of(self, fact: StayEvent, finess: str, at: float) -> Said:
+        movement, event = fact.movement, fact.event
+        told = movement.trigger or event if event == "Z99" else event
         return Said(
-            said=fact["at"].timestamp(),
-            rank=2 if event in CANCELLING else RANKS[movement["action"]],
+            said=at,
+            rank=2 if event in CANCELLING else RANKS[movement.action],
             family=FAMILIES.get(told, ""),
-            movement=movement.get("id") or "",
-            moved=_seconds(movement.get("at")),
+            movement=movement.id or "",
+            moved=_seconds(movement.at),
             event=self._one(told),
-            patient_class=self._one(fact.get("patient_class") or ""),
-            kind=self._one(fact.get("kind") or ""),
-            patient=fact.get("patient") or "",
+            patient_class=self._one(fact.patient_class or ""),
+            kind=self._one(fact.kind or ""),
+            patient=fact.patient or "",
             finess=finess,
-            admitted=_seconds(fact.get("admitted_at")),
-            discharged=_seconds(fact.get("discharged_at")),
-            occurred=_seconds(fact.get("occurred_at")),
-            recorded=_seconds(fact.get("recorded_at")),
-            fact_id=fact["fact_id"],
+            admitted=_seconds(fact.admitted_at),
+            discharged=_seconds(fact.discharged_at),
+            occurred=_seconds(fact.occurred_at),
+            recorded=_seconds(fact.recorded_at),
+            fact_id=fact.fact_id,
         )
 
-    def add_consent(self, fact: Consent) -> None:
+    def add_consent(self, fact: Consent, at: float) -> None:
         """What was asked of a patient, for a stay or for all that are open."""
         self._consents.add(
             (
-                fact["at"].timestamp(),
-                fact.get("patient") or "",
-                ref_of(fact.get("stay"), fact["finess"]),
-                fact.get("feeding") or "",
-                fact.get("consulting") or "",
-                fact["finess"],
+                at,
+                fact.patient or "",
+                self._ref(fact.stay, fact.finess),
+                fact.feeding or "",
+                fact.consulting or "",
+                self._one(fact.finess),
             )
         )
 
-    def add_identity(self, fact: Identity) -> None:
+    def add_identity(self, fact: Identity, at: float) -> None:
         """A merge or a move."""
-        account = ref_of(fact.get("account"), fact["finess"])
-        prior = fact.get("prior_patient")
-        if fact["event"] == "A44":
+        account = ref_of(fact.account, fact.finess)
+        prior = fact.prior_patient
+        if fact.event == "A44":
             if account is not None:
-                self.patients.moved(account, fact["patient"], fact["at"].timestamp())
+                self.patients.moved(account, fact.patient, at)
         elif prior:
-            self.patients.same(fact["patient"], prior)
+            self.patients.same(fact.patient, prior)
 
-    def add_visit(self, fact: ConsultationVisit) -> None:
+    def add_visit(self, fact: ConsultationVisit, at: float) -> None:
         """A consultation that an event told."""
         self._visits.add(
             (
-                fact["at"].timestamp(),
-                self._one(fact["finess"]),
-                ref_of(fact.get("stay"), fact["finess"]),
-                fact.get("patient") or "",
-                fact.get("feeding") or "",
-                fact.get("consulting") or "",
-                fact["fact_id"],
+                at,
+                self._one(fact.finess),
+                ref_of(fact.stay, fact.finess),
+                fact.patient or "",
+                fact.feeding or "",
+                fact.consulting or "",
+                fact.fact_id,
             )
         )
+
+    def _ref(self, ref: ToldRef | None, finess: str) -> Ref | None:
+        """As `ref_of`, with one text for each authority."""
+        return None if ref is None else (self._one(ref.authority or finess), ref.value)
 
     def _one(self, text: str) -> str:
         """The same object for the same text: a hundred thousand messages name few establishments."""
@@ -231,29 +237,29 @@ class Stays:
 
     def __init__(self, stays: list[Stay]) -> None:
         self.all = stays
-        self._numbers: dict[Ref, list[Stay]] = {}
-        self._accounts: dict[Ref, list[Stay]] = {}
-        self._values: dict[Ref, list[Stay]] = {}
+        self._numbers: dict[Ref, tuple[Stay, ...]] = {}
+        self._accounts: dict[Ref, tuple[Stay, ...]] = {}
+        self._values: dict[Ref, tuple[Stay, ...]] = {}
         """(FINESS, number): for a sender that names another authority than the ADT, or none."""
         for stay in stays:
             self._index(stay)
 
     def _index(self, stay: Stay) -> None:
         if stay.key[0] == "V":
-            self._numbers.setdefault((stay.key[1], stay.key[2]), []).append(stay)
-            self._values.setdefault((stay.finess, stay.key[2]), []).append(stay)
+            _note(self._numbers, (stay.key[1], stay.key[2]), stay)
+            _note(self._values, (stay.finess, stay.key[2]), stay)
         for account in stay.accounts:
-            self._accounts.setdefault(account, []).append(stay)
+            _note(self._accounts, account, stay)
             if stay.finess != account[0]:
-                self._accounts.setdefault((stay.finess, account[1]), []).append(stay)
+                _note(self._accounts, (stay.finess, account[1]), stay)
 
-    def named(self, ref: Ref, finess: str) -> list[Stay]:
+    def named(self, ref: Ref, finess: str) -> Sequence[Stay]:
         """The stays that a number may mean: the visit of that number, else the stays of that account."""
         local = (finess, ref[1])
         for found in (self._numbers.get(ref), self._values.get(local)):
             if found is not None and len(found) == 1:
                 return found
-        return self._accounts.get(ref) or self._accounts.get(local) or []
+        return self._accounts.get(ref) or self._accounts.get(local) or ()
 
     def resolve(self, ref: Ref, finess: str, day: tuple[float, float] | None = None) -> Stay | None:
         """The stay that a number means. Of several of one account: the only one that was open on that day (its first
@@ -293,6 +299,11 @@ class Stays:
         for visit in made.values():
             self.all.append(visit)
             self._index(visit)
+
+
+def _note(index: dict[Ref, tuple[Stay, ...]], ref: Ref, stay: Stay) -> None:
+    """One more of that number. (Nearly always the only one: a tuple is half a list.)"""
+    index[ref] = (*index.get(ref, ()), stay)
 
 
 def _consents(

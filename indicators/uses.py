@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from indicators.facts import (
+from indicators.movements import ref_of
+from indicators.patients import Ref
+from indicators.told import (
     BreakGlass,
     Correspondent,
     DmpConsultation,
     DmpIntegration,
     MssIntegration,
     MssReception,
-    SeenDocument,
+    Seen,
     User,
     UserCensus,
 )
-from indicators.movements import ref_of
-from indicators.patients import Ref
 
 
 class Use(NamedTuple):
@@ -71,102 +71,100 @@ class UseFold:
         """(FINESS, stay, RPPS, address)."""
         self._texts: dict[str, str] = {}
 
-    def add_consultation(self, fact: DmpConsultation) -> None:
+    def add_consultation(self, fact: DmpConsultation, at: float) -> None:
         """A DMP transaction."""
-        user, profession = user_of(fact.get("user"), fact["finess"])
-        unique_id, type_code = _document(fact.get("document"))
+        user, profession = user_of(fact.user, fact.finess)
+        unique_id, type_code = _document(fact.document)
         self._keep(
             Use(
-                fact["at"].timestamp(),
-                self._one(fact["finess"]),
-                self._one(fact["transaction"]),
-                fact["outcome"] == "success",
+                at,
+                self._one(fact.finess),
+                self._one(fact.transaction),
+                fact.outcome == "success",
                 self._one(user),
                 self._one(profession),
-                ref_of(fact.get("stay"), fact["finess"]),
+                ref_of(fact.stay, fact.finess),
                 unique_id,
                 self._one(type_code),
-                fact.get("trigger") == "prefetch",
+                fact.trigger == "prefetch",
                 False,
                 False,
                 "",
-                fact["fact_id"],
+                fact.fact_id,
             )
         )
 
-    def add_integration(self, fact: DmpIntegration | MssIntegration) -> None:
+    def add_integration(self, fact: DmpIntegration | MssIntegration, at: float) -> None:
         """A document taken into the record."""
-        user, profession = user_of(fact.get("user"), fact["finess"])
-        unique_id, type_code = _document(fact.get("document"))
-        mss = fact["fact"] == "mss_integration"
+        user, profession = user_of(fact.user, fact.finess)
+        unique_id, type_code = _document(fact.document)
+        mss = isinstance(fact, MssIntegration)
         self._keep(
             Use(
-                fact["at"].timestamp(),
-                self._one(fact["finess"]),
+                at,
+                self._one(fact.finess),
                 "mss" if mss else "dmp",
-                fact["outcome"] == "success",
+                fact.outcome == "success",
                 self._one(user),
                 self._one(profession),
-                ref_of(fact.get("stay"), fact["finess"]),
+                ref_of(fact.stay, fact.finess),
                 unique_id,
                 self._one(type_code),
                 False,
-                fact.get("mode") == "manual",
-                fact.get("format") == "cda",
-                fact.get("message_id") or "" if fact["fact"] == "mss_integration" else "",
-                fact["fact_id"],
+                fact.mode == "manual",
+                fact.format == "cda",
+                fact.message_id or "" if isinstance(fact, MssIntegration) else "",
+                fact.fact_id,
             )
         )
 
-    def add_break_glass(self, fact: BreakGlass) -> None:
+    def add_break_glass(self, fact: BreakGlass, at: float) -> None:
         """An access in an emergency."""
-        user, profession = user_of(fact.get("user"), fact["finess"])
+        user, profession = user_of(fact.user, fact.finess)
         self._keep(
             Use(
-                fact["at"].timestamp(),
-                self._one(fact["finess"]),
+                at,
+                self._one(fact.finess),
                 "break_glass",
                 True,
                 user,
                 profession,
-                ref_of(fact.get("stay"), fact["finess"]),
+                ref_of(fact.stay, fact.finess),
                 "",
                 "",
                 False,
                 True,
                 False,
                 "",
-                fact["fact_id"],
+                fact.fact_id,
             )
         )
 
-    def add_reception(self, fact: MssReception) -> None:
+    def add_reception(self, fact: MssReception, at: float) -> None:
         """A document received by MSSanté."""
-        unique_id, _ = _document(fact.get("document"))
-        told = Reception(
-            fact["at"].timestamp(), self._one(fact["finess"]), fact["message_id"], unique_id, fact["fact_id"]
-        )
+        unique_id, _ = _document(fact.document)
+        told = Reception(at, self._one(fact.finess), fact.message_id, unique_id, fact.fact_id)
         self.receptions[told.fact_id] = min(self.receptions.get(told.fact_id, told), told)
 
-    def add_census(self, fact: UserCensus) -> None:
+    def add_census(self, fact: UserCensus, at: float) -> None:
         """Accounts of a profession, counted or one by one."""
-        user, profession = user_of(fact.get("user"), fact["finess"])
-        profession = fact.get("profession") or profession
-        users = fact.get("users")
+        user, profession = user_of(fact.user, fact.finess)
+        profession = fact.profession or profession
+        users = fact.users
         if users is not None:
-            told = (fact["at"].timestamp(), users, "")
+            told = (at, users, "")
         elif user:
-            told = (fact["at"].timestamp(), -1, user)
+            told = (at, -1, user)
         else:
             return
-        self.census.setdefault((fact["finess"], profession), set()).add(told)
+        self.census.setdefault((fact.finess, profession), set()).add(told)
 
     def add_correspondent(self, fact: Correspondent) -> None:
         """Who follows the patient of a stay."""
-        rpps, address = fact.get("rpps") or "", (fact.get("address") or "").lower()
+        rpps, address = fact.rpps or "", (fact.address or "").lower()
         if rpps or address:
-            ref = ref_of(fact.get("stay"), fact["finess"])
-            self.correspondents.add((fact["finess"], ref, rpps, address))
+            ref = ref_of(fact.stay, fact.finess)
+            self.correspondents.add((fact.finess, ref, rpps, address))
 
     def _keep(self, use: Use) -> None:
         known = self.uses.get(use.fact_id)
@@ -182,11 +180,11 @@ def user_of(user: User | None, finess: str) -> tuple[str, str]:
     """(identity, profession): the RPPS, else the establishment's own identifier."""
     if user is None:
         return "", ""
-    rpps, local = user.get("rpps"), user.get("local_id")
-    return rpps or (f"{finess}/{local}" if local else ""), user.get("profession") or ""
+    rpps, local = user.rpps, user.local_id
+    return rpps or (f"{finess}/{local}" if local else ""), user.profession or ""
 
 
-def _document(seen: SeenDocument | None) -> tuple[str, str]:
+def _document(seen: Seen | None) -> tuple[str, str]:
     if seen is None:
         return "", ""
-    return seen.get("unique_id") or "", seen.get("type_code") or ""
+    return seen.unique_id or "", seen.type_code or ""

@@ -9,13 +9,14 @@ Source: spec/indicators.md R1–R3, R12–R15, §1.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import TypeVar
 
 from indicators import periods
 from indicators.catalogue import ALL, OTHER, Catalogue
+from indicators.days import Days
 from indicators.deliveries import Attempt, Channel, Document, Submission
 from indicators.movements import Stay
 from indicators.patients import Ref
@@ -39,15 +40,16 @@ class Ground:
         self.by_patient: Mapping[str, list[Stay]] = by_patient(self.stays.all)
         self.stays_of: dict[str, list[Stay]] = _grouped((s.finess, s) for s in self.stays.all)
         self.documents_of: dict[str, list[Document]] = {}
-        self._named = self._arranged()
+        named = self._arranged()
         self.uses_of: dict[str, list[Use]] = _grouped((u.finess, u) for u in world.uses.uses.values())
         self.receptions_of: dict[str, list[Reception]] = _grouped(
             (r.finess, r) for r in world.uses.receptions.values()
         )
-        self._found: dict[tuple[Ref, str], list[Stay]] = {}
+        self._days: dict[str, Days] = {}
+        self._found: dict[tuple[Ref, str], Sequence[Stay]] = {}
         self.lost = dict.fromkeys(self.finesses, 0)
         """FINESS → submissions that name a stay which is not known."""
-        self.sent = self._sent()
+        self.sent = self._sent(named)
         self.used = self._used()
 
     @property
@@ -58,6 +60,13 @@ class Ground:
         return sorted(
             {*self.stays_of, *self.documents_of, *self.uses_of, *self.receptions_of, *census, *correspondents}
         )
+
+    def days(self, finess: str) -> Days:
+        """The attempts of an establishment by day, for all its months."""
+        found = self._days.get(finess)
+        if found is None:
+            found = self._days[finess] = Days(self.documents_of.get(finess, ()))
+        return found
 
     def stay(self, ref: Ref, finess: str, instants: Iterable[float | None] = ()) -> Stay | None:
         """The stay that a number means; of several sessions of one account, the only one open on one of the days."""
@@ -90,10 +99,10 @@ class Ground:
                     named.setdefault((submission.ref, submission.finess), []).append(submission)
         return named
 
-    def _sent(self) -> dict[int, list[Submission]]:
+    def _sent(self, named: dict[tuple[Ref, str], list[Submission]]) -> dict[int, list[Submission]]:
         """Submissions by stay (its `id()`). A stay is looked for once for each number that documents name."""
         sent: dict[int, list[Submission]] = {}
-        for (ref, finess), submissions in self._named.items():
+        for (ref, finess), submissions in named.items():
             found = self.stays.named(ref, finess)
             if len(found) == 1:
                 sent.setdefault(id(found[0]), []).extend(submissions)
@@ -156,6 +165,8 @@ class View:
         visit = ground.world.visit_feeds.get(finess)
         self.visit_feed = self.adt_feed or (visit is not None and visit < self.period.end)
         self.documents = ground.documents_of.get(finess, [])
+        self.days = ground.days(finess)
+        """Attempts by day, shared by all months."""
         self.uses = ground.uses_of.get(finess, [])
         self.receptions = ground.receptions_of.get(finess, [])
 
@@ -212,13 +223,13 @@ class View:
     def reached(self) -> dict[Channel, list[tuple[Document, Attempt]]]:
         """Documents that first reached each channel in the month, with the attempt that did it."""
         found: dict[Channel, list[tuple[Document, Attempt]]] = {channel: [] for channel in Channel}
-        start, end = self.period.start, self.period.end
-        for document in self.documents:
-            channels = None
-            for a in document.attempts:
-                if a.outcome == "success" and a.success is not None and start <= a.success < end:
-                    channels = {a.channel} if channels is None else channels | {a.channel}
-            for channel in sorted(channels or ()):
+        channels: dict[int, tuple[Document, set[Channel]]] = {}
+        for a in self.days.succeeded(self.period):
+            if a.outcome == "success":
+                document = a.submission.document
+                channels.setdefault(id(document), (document, set()))[1].add(a.channel)
+        for document, reached in channels.values():
+            for channel in sorted(reached):
                 first = self.first_success(document, channel)
                 if first is not None and self.period.has(first.success):
                     found[channel].append((document, first))

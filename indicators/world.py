@@ -10,16 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from indicators import told
 from indicators.deliveries import DeliveryFold
 from indicators.facts import Fact
 from indicators.stays import StayFold
 from indicators.uses import UseFold
 
+_Delivery, _Stay, _Consent, _Consultation = (
+    told.Delivery,
+    told.StayEvent,
+    told.Consent,
+    told.DmpConsultation,
+)
+
 
 class World:
     """Tell it facts with `add`."""
 
-    __slots__ = ("as_of", "deliveries", "facts", "stays", "uses", "visit_feeds")
+    __slots__ = ("as_of", "deliveries", "facts", "first", "stays", "uses", "visit_feeds")
 
     def __init__(self, as_of: datetime | None = None) -> None:
         self.as_of = as_of
@@ -29,41 +37,63 @@ class World:
         self.uses = UseFold()
         self.visit_feeds: dict[str, float] = {}
         """FINESS → instant of the first consultation told by an event."""
+        self.first: dict[str, float] = {}
+        """FINESS → instant of the first thing that facts tell (`since`)."""
         self.facts = 0
         """Facts that count, repetitions included."""
 
     def add(self, fact: Fact) -> None:
         """One fact."""
-        if self.as_of is not None and (fact.get("known_at") or fact["at"]) > self.as_of:
-            return
+        at, known_at = fact["at"], fact.get("known_at")
+        if self.as_of is None or (known_at or at) <= self.as_of:
+            self.tell(told.of(fact), at.timestamp())
+
+    def tell(self, fact: told.Any_, at: float) -> None:
+        """One fact that is known to count; `at` is its instant, in seconds since 1970."""
         self.facts += 1
-        if fact["fact"] == "delivery":
-            self.deliveries.add(fact)
-        elif fact["fact"] == "stay":
-            self.stays.add_stay(fact)
-        elif fact["fact"] == "consent":
-            self.stays.add_consent(fact)
-        elif fact["fact"] == "identity":
-            self.stays.add_identity(fact)
-        elif fact["fact"] == "consultation_visit":
-            at, finess = fact["at"].timestamp(), fact["finess"]
-            self.visit_feeds[finess] = min(self.visit_feeds.get(finess, at), at)
-            self.stays.add_visit(fact)
-        elif fact["fact"] == "dmp_consultation":
-            self.uses.add_consultation(fact)
-        elif fact["fact"] == "dmp_integration" or fact["fact"] == "mss_integration":
-            self.uses.add_integration(fact)
-        elif fact["fact"] == "mss_reception":
-            self.uses.add_reception(fact)
-        elif fact["fact"] == "break_glass":
-            self.uses.add_break_glass(fact)
-        elif fact["fact"] == "user_census":
-            self.uses.add_census(fact)
+        finess = fact.finess
+        if at < self.first.get(finess, _LATER):
+            self.first[finess] = at
+        # the kinds that come by the hundred thousand are asked for first
+        kind = type(fact)
+        if kind is _Delivery:
+            self.deliveries.add(fact, at)  # type: ignore[arg-type]
+        elif kind is _Stay:
+            self.stays.add_stay(fact, at)  # type: ignore[arg-type]
+        elif kind is _Consent:
+            self.stays.add_consent(fact, at)  # type: ignore[arg-type]
+        elif kind is _Consultation:
+            self.uses.add_consultation(fact, at)  # type: ignore[arg-type]
         else:
+            self._tell_rare(fact, at)
+
+    def _tell_rare(self, fact: told.Any_, at: float) -> None:
+        if isinstance(fact, told.Identity):
+            self.stays.add_identity(fact, at)
+        elif isinstance(fact, told.ConsultationVisit):
+            self.visit_feeds[fact.finess] = min(self.visit_feeds.get(fact.finess, at), at)
+            self.stays.add_visit(fact, at)
+        elif isinstance(fact, told.DmpIntegration | told.MssIntegration):
+            self.uses.add_integration(fact, at)
+        elif isinstance(fact, told.MssReception):
+            self.uses.add_reception(fact, at)
+        elif isinstance(fact, told.BreakGlass):
+            self.uses.add_break_glass(fact, at)
+        elif isinstance(fact, told.UserCensus):
+            self.uses.add_census(fact, at)
+        elif isinstance(fact, told.Correspondent):
             self.uses.add_correspondent(fact)
+
+    def since(self, finess: str) -> float | None:
+        """Instant of the first thing that facts tell of an establishment: what they tell may be long before they do."""
+        told_at, moved = self.first.get(finess), self.stays.feeds.get(finess)
+        return min((t for t in (told_at, moved) if t is not None), default=None)
 
     def add_all(self, facts: Iterable[Fact]) -> World:
         """Many facts; gives itself."""
         for fact in facts:
             self.add(fact)
         return self
+
+
+_LATER = float("inf")

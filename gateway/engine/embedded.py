@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gateway.engine.port import Allowance, Run
 from gateway.errors import JournalUnavailable
 from gateway.exchange.pressure import Pressure
-from gateway.journal import claims
+from gateway.journal import claims, nodes
 from gateway.journal.claims import Claim, Claimed
 from gateway.journal.sql import node_of
 from gateway.journal.store import Journal
@@ -134,15 +134,39 @@ class EmbeddedEngine:
                 pass
 
     async def _claim(self, destination: str, limit: int) -> Claim:
-        now = time.time()
+        now, begun = time.time(), time.monotonic()
         claim = await self._journal.write(
             lambda session: claims.claim(session, destination, limit, now, node_of(session), self._farthest)
         )
+        if claim.deliveries and not await self._ours(claim.deliveries[0].token, begun):
+            log.warning(
+                "%s: a claim came back too late, other nodes have its %d deliveries",
+                destination,
+                len(claim.deliveries),
+            )
+            return Claim((), claim.next_due, claim.brought_back)
         if claim.brought_back:
             log.warning(
                 "%s: the clock went back: %d deliveries are due again", destination, claim.brought_back
             )
         return claim
+
+    async def _ours(self, token: str, begun: float) -> bool:
+        """Is a claim of several processes' journal still that of this process? Its commit may have come back after a
+        hang, when another one had taken this one for dead, and sent what was claimed."""
+        if not self._journal.shared:
+            return True
+        slow = time.monotonic() - begun >= self._journal.settings.node_timeout / 2
+        while slow and not self._stopping:
+            try:
+                slow = False
+                if not await self._journal.read(lambda session: nodes.present(session, token)):
+                    return False
+            except JournalUnavailable:
+                # begun or given up it must be: nobody else takes what a living node has in hand
+                slow = True
+                await asyncio.sleep(FAULT_PAUSE)
+        return token == self._journal.node
 
     def _ended(self, destination: str, task: asyncio.Task[None]) -> None:
         self._running[destination].discard(task)

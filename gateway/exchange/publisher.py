@@ -57,6 +57,9 @@ class Publisher:
         self.names = names
         self._telemetry = telemetry
         self._unknown: dict[str, None] = {}
+        self._counted: set[str] = set()
+        self._tests: dict[str, str] = {}
+        """Sender whose messages do not count → their MSH-11."""
 
     @property
     def on(self) -> bool:
@@ -65,13 +68,20 @@ class Publisher:
 
     def trouble(self) -> dict[str, str]:
         """What a person must act on, as `/readyz` warns of it: name → French sentence."""
-        if not self._unknown:
-            return {}
-        shown = ", ".join(list(self._unknown)[:5])
-        return {
-            "indicators_establishment": "Établissement inconnu pour les indicateurs : compléter [indicators] facilities"
-            f" pour {shown}."
-        }
+        found = {}
+        if self._unknown:
+            shown = ", ".join(list(self._unknown)[:5])
+            found["indicators_establishment"] = (
+                "Établissement inconnu pour les indicateurs : compléter [indicators] facilities"
+                f" pour {shown}."
+            )
+        # who sends tests beside what counts does what it should
+        if tests := {s: i for s, i in self._tests.items() if s not in self._counted}:
+            shown = ", ".join(f"{sender} (MSH-11 {i})" for sender, i in list(tests.items())[:5])
+            found["indicators_processing"] = (
+                f"Messages qui ne comptent pas dans les indicateurs ([indicators] processing_ids) : {shown}."
+            )
+        return found
 
     # --- what is kept at the acceptance -------------------------------------------------------------------------
 
@@ -80,13 +90,11 @@ class Publisher:
     ) -> tuple[dict[int, str], Facts]:
         """(part → `Document.about`, facts to write with the ACK). Nothing for messages that do not count."""
         names = self.names
-        if names is None or not names.counts(transmission.processing_id):
+        sender = f"{transmission.sending_application}|{transmission.sending_facility}"
+        if names is None or not self._counts(names, transmission.processing_id, sender):
             return {}, ()
         try:
-            finess = self._known(
-                published.establishment_of(transmission, names),
-                f"{transmission.sending_application}|{transmission.sending_facility}",
-            )
+            finess = self._known(published.establishment_of(transmission, names), sender)
             about = {d.part: published.about(transmission, d, finess, names, now) for d in documents}
             stay = published.stay_of(transmission, finess, names, now)
             return about, () if stay is None else (facts.row(stay, "exchange"),)
@@ -97,9 +105,9 @@ class Publisher:
     def of_adt(self, event: AdtEvent, now: datetime) -> Facts:
         """The facts of an ADT message that was read without rejection."""
         names = self.names
-        if names is None or not names.counts(event.processing_id):
-            return ()
         sender = f"{event.sending_application}|{event.sending_facility}"
+        if names is None or not self._counts(names, event.processing_id, sender):
+            return ()
         finess = self._known(from_adt.establishment_of(event, names.facilities), sender)
         found = from_adt.facts_of(event, finess, names.zone_of(finess), names.key, now)
         return tuple(facts.row(check(cast(dict[str, Any], fact)), "adt") for fact in found)
@@ -269,6 +277,20 @@ class Publisher:
         self._telemetry.indicator_facts.labels("exchange", "invalid").inc()
         log.error("fact not made: %s", type(fault).__name__)
 
+    def _counts(self, names: Names, processing_id: str, sender: str) -> bool:
+        """True when messages of that MSH-11 count. That they do not is said once for each sender."""
+        if names.counts(processing_id):
+            if len(self._counted) < MAX_SENDERS:
+                self._counted.add(sender)
+            return True
+        if sender not in self._tests and len(self._tests) < MAX_SENDERS:
+            self._tests[sender] = processing_id
+            log.warning(
+                "indicators: messages of %s do not count, their MSH-11 is not in [indicators] processing_ids",
+                sender.encode("unicode_escape").decode(),
+            )
+        return False
+
     def _known(self, finess: str, sender: str) -> str:
         if finess == UNKNOWN_FINESS and sender not in self._unknown and len(self._unknown) < MAX_SENDERS:
             self._unknown[sender] = None
@@ -302,10 +324,8 @@ async def open_publisher(
 def zones_of(settings: Settings, base_dir: Path) -> Callable[[str], ZoneInfo]:
     """FINESS → time zone. Raises `ConfigurationFault` for a catalogue or a zone that is none."""
     wanted = settings.indicators
-    shipped = catalogue.load(base_dir / wanted.catalogue) if wanted.catalogue else catalogue.default()
-    zones = {**shipped.time_zones, **wanted.time_zones}
-    for name in zones.values():
-        periods.zone(name)
+    file = base_dir / wanted.catalogue if wanted.catalogue else None
+    zones = catalogue.chosen(file, wanted.time_zones).time_zones
     return lambda finess: periods.zone(periods.zone_of(finess, zones))
 
 

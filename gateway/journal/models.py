@@ -19,9 +19,9 @@ from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
-from gateway.journal import fact_models  # noqa: F401 - so that the metadata holds its tables
+from gateway.journal import fact_models, figure_models  # noqa: F401 - so that the metadata holds their tables
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 8
 """Older journals are brought to it by `gateway/journal/migrations`."""
 
 

@@ -37,6 +37,11 @@ def beat(session: Session) -> Seen | None:
     )
 
 
+def present(session: Session, token: str) -> bool:
+    """The node was not buried: what it claimed is its own."""
+    return run(session, "node_there", token=token).first() is not None
+
+
 def take_duty(session: Session, name: str) -> bool:
     """Take a duty that nobody alive has; True when it is ours."""
     return run(session, "take_duty", name=name, node=node_of(session)).rowcount == 1

@@ -78,7 +78,11 @@ _AGAIN = ("40001", "40P01")
 _WRITE_MARK = """
 INSERT INTO writer (process, thread, done, at) VALUES (%(process)s, %(thread)s, %(done)s, %(now)s)
 ON CONFLICT (process, thread) DO UPDATE SET done = excluded.done, at = excluded.at"""
-_READ_MARK = "SELECT done FROM writer WHERE process = %(process)s AND thread = %(thread)s FOR UPDATE"
+_READ_MARK = """
+INSERT INTO writer (process, thread, done, at) VALUES (%(process)s, %(thread)s, 0, %(now)s)
+ON CONFLICT (process, thread) DO UPDATE SET at = excluded.at RETURNING done"""
+"""A write, for it waits for a server process that is still at the commit: of a thread's first transaction a read,
+FOR UPDATE too, would see no row yet."""
 
 
 @dataclass(slots=True)
@@ -270,8 +274,8 @@ class PostgresJournal(Journal):
         while True:
             try:
                 with self._write_engine.begin() as connection:
-                    # the lock waits for a server process that is still at the commit
-                    found = connection.exec_driver_sql(_READ_MARK, self._mark(mark)).scalar()
+                    asked = self._mark(mark) | {"now": time.time()}
+                    found = connection.exec_driver_sql(_READ_MARK, asked).scalar()
                 return bool(found == mark.done)
             except DBAPIError:
                 pass

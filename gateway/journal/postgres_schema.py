@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.compiler import compiles
 from sqlmodel import AutoString, SQLModel
 
+import gateway.journal.access_models  # noqa: F401 - its tables
 from gateway.errors import ConfigurationFault
 from gateway.journal.migrations import postgres_steps
 from gateway.journal.models import SCHEMA_VERSION

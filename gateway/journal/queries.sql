@@ -280,6 +280,9 @@ UPDATE node SET beat = beat + 1 WHERE token = :token
 -- name: nodes
 SELECT token, beat FROM node
 
+-- name: node_there
+SELECT 1 FROM node WHERE token = :token
+
 -- A dead node's row is gone for one taker only, and not if it gave a sign of life in between.
 -- name: bury_node
 DELETE FROM node WHERE token = :token AND beat = :beat

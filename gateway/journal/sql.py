@@ -1,4 +1,4 @@
-"""Named statements: `queries.sql` read once, given to the driver as they are, run by name.
+"""Named statements: `*.sql` of this folder read once, given to the driver as they are, run by name.
 
 Purpose: the statements of the ACK path and of the engine are plain SQL that a reader can take in at one sitting, and
 cost no expression building (which was two thirds of the gateway's CPU time when they were built at each call).
@@ -20,9 +20,13 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import Session
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.M | re.S)
-_FILE = Path(__file__).with_name("queries.sql")
+_FILES = sorted(Path(__file__).parent.glob("*.sql"))
 
-QUERIES = {name: body.strip().rstrip(";") for name, body in _NAMED.findall(_FILE.read_text(encoding="utf-8"))}
+QUERIES = {
+    name: body.strip().rstrip(";")
+    for file in _FILES
+    for name, body in _NAMED.findall(file.read_text(encoding="utf-8"))
+}
 """Statements by name, in SQLite's own parameter style (`:name`)."""
 
 

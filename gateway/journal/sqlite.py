@@ -34,6 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlmodel import Session, SQLModel, create_engine
 
+import gateway.journal.access_models  # noqa: F401 - its tables
 from gateway.errors import ConfigurationFault, JournalUnavailable
 from gateway.journal.migrations import migrate
 from gateway.journal.models import SCHEMA_VERSION

@@ -1,13 +1,15 @@
 """Deliveries and received mails by hand: `/api/v1/deliveries`, `/api/v1/mails`.
 
 Purpose: what waits and why, for programs and for the command line; hold, release, retry, cancel, treat again, seen.
-Guarantee: nothing is done without a token and its scope (`gateway.access`), nor for a web page (the body must say that
-it is JSON, so that a browser asks first, and nobody answers it). What is shown holds no patient data.
+Guarantee: nothing is done without a token and its scope, or a session that may operate and its CSRF token
+(`gateway.web.guard`), nor for another site's page (the body must say that it is JSON, so that a browser asks first, and
+nobody answers it). What is shown holds no patient data.
 Fails: JSON `{"error": {"code", "message"}}`: 401, 403, 404, 409 (it cannot be done), 411, 413, 415, 422.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -16,12 +18,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway import views
-from gateway.access import Access, Denied
+from gateway.access import Denied
+from gateway.errors import JournalUnavailable
 from gateway.exchange.by_hand import Asked, ByHand, Deed, Done, Refused, Several
 from gateway.exchange.retention import Retention
 from gateway.journal import by_hand as rows
 from gateway.journal.store import Journal
-from gateway.tokens import Client
+from gateway.rights import Right
+from gateway.web.guard import Caller, Guard
 
 MAX_ROWS = 1000
 MAX_BODY = 10_000
@@ -56,7 +60,7 @@ class ByHandView(Protocol):
     """What this router asks of a running gateway."""
 
     journal: Journal
-    access: Access
+    guard: Guard
     by_hand: ByHand
     retention: Retention
 
@@ -70,20 +74,26 @@ def failed(status: int, code: str, message: str) -> JSONResponse:
 def create_router(gateway: ByHandView) -> APIRouter:
     """The router for one running gateway."""
     router = APIRouter()
+    guard = gateway.guard
+    see_deliveries = guard.open_api(Right.OPERATE, "deliveries")
+    see_mails = guard.open_api(Right.OPERATE, "mails")
 
     @router.get("/api/v1/deliveries")
     async def deliveries(
+        request: Request,
         destination: Annotated[str | None, Query(max_length=100)] = None,
         after: Annotated[int, Query(ge=0)] = 0,
         limit: Rows = 100,
     ) -> dict[str, Any]:
         """Unfinished deliveries, oldest first; `after`: the last id of the page before."""
+        await see_deliveries(request)
         found = await gateway.journal.read(lambda s: rows.open_rows(s, destination, after, limit))
         return {"deliveries": [views.waiting(r) for r in found]}
 
     @router.get("/api/v1/deliveries/{delivery_id}")
-    async def one(delivery_id: int) -> dict[str, Any]:
+    async def one(delivery_id: int, request: Request) -> dict[str, Any]:
         """One delivery, its attempts, what it waits for."""
+        await see_deliveries(request)
         found = await gateway.journal.read(lambda s: rows.one_row(s, delivery_id))
         if found is None:
             raise HTTPException(404, "no such delivery")
@@ -92,46 +102,61 @@ def create_router(gateway: ByHandView) -> APIRouter:
     @router.post("/api/v1/deliveries/{delivery_id}/{deed}")
     async def act(delivery_id: int, deed: Deed, request: Request) -> dict[str, Any]:
         """Do it to one delivery."""
-        client, wanted = await _asked(request, gateway.access, "deliveries", Wanted)
+        client, wanted = await _asked(request, guard, "deliveries", Wanted)
         asked = Asked(client.name, wanted.reason, wanted.even_if_sent)
-        return _done(await gateway.by_hand.one(delivery_id, deed, asked))
+        done = await gateway.by_hand.one(delivery_id, deed, asked)
+        await _told(guard, client, f"delivery-{deed}", str(delivery_id))
+        return _done(done)
 
     @router.post("/api/v1/deliveries/{deed}")
     async def act_on_several(deed: Deed, request: Request) -> dict[str, Any]:
         """Do it to all unfinished deliveries to a destination or of a message."""
-        client, wanted = await _asked(request, gateway.access, "deliveries", WantedOfSeveral)
+        client, wanted = await _asked(request, guard, "deliveries", WantedOfSeveral)
         asked = Asked(client.name, wanted.reason, wanted.even_if_sent)
         if (wanted.destination is None) == (wanted.message is None):
             raise Refused("REASON", "Nommer une destination, ou un message (MSH-10).")
         if wanted.destination is not None:
-            return _several(await gateway.by_hand.to(wanted.destination, deed, asked))
-        assert wanted.message is not None
-        return _several(await gateway.by_hand.of(wanted.message, wanted.sender, deed, asked))
+            found = await gateway.by_hand.to(wanted.destination, deed, asked)
+        else:
+            assert wanted.message is not None
+            found = await gateway.by_hand.of(wanted.message, wanted.sender, deed, asked)
+        subject = wanted.destination or wanted.message or ""
+        await _told(guard, client, f"delivery-{deed}", subject, number=len(found.done))
+        return _several(found)
 
     @router.get("/api/v1/mails/waiting")
-    async def mails(limit: Rows = 100) -> dict[str, Any]:
+    async def mails(request: Request, limit: Rows = 100) -> dict[str, Any]:
         """Received mails that wait for a person, the last first."""
+        await see_mails(request)
         found = await gateway.journal.read(lambda s: rows.mail_rows(s, limit))
         return {"mails": [views.waiting_mail(r) for r in found]}
 
     @router.post("/api/v1/mails/{mail_id}/{deed}")
     async def act_on_mail(mail_id: int, deed: Literal["retry", "seen"], request: Request) -> dict[str, Any]:
         """Treat a mail again, or note that a person has seen it."""
-        client, wanted = await _asked(request, gateway.access, "mails", Wanted)
+        client, wanted = await _asked(request, guard, "mails", Wanted)
         await gateway.by_hand.mail(mail_id, deed, Asked(client.name, wanted.reason))
+        await _told(guard, client, f"mail-{deed}", str(mail_id))
         return {"id": mail_id}
 
     @router.get("/api/v1/retention")
-    async def retention() -> dict[str, Any]:
+    async def retention(request: Request) -> dict[str, Any]:
         """What retention would empty or remove now; nothing is."""
+        await see_deliveries(request)
         return asdict(await gateway.retention.sweep(dry_run=True))
 
     return router
 
 
-async def _asked(request: Request, access: Access, scope: str, model: type[W]) -> tuple[Client, W]:
-    """Who asks and for what: token, scope and shape are looked at before the body is read."""
-    client = access.check(request.headers.get("authorization"), scope)
+async def _told(guard: Guard, caller: Caller, action: str, subject: str, **details: Any) -> None:
+    """The trace of what is a fact already: a journal that is away now must not deny what was done."""
+    with contextlib.suppress(JournalUnavailable):
+        await guard.audit(caller, action, subject, **details)
+
+
+async def _asked(request: Request, guard: Guard, scope: str, model: type[W]) -> tuple[Caller, W]:
+    """Who asks and for what: token (or session), scope and shape are looked at before the body is read."""
+    client = await guard.deed(request, scope)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Denied(415, "TYPE", "Le corps de la demande doit être en application/json.")

@@ -20,13 +20,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.access import Access, Denied
+from gateway.access import Denied
 from gateway.census import CensusFaults, read_csv
 from gateway.errors import BadInput
 from gateway.exchange.publisher import Publisher
 from gateway.fact_intake import FactFaults, FactIntake
-from gateway.tokens import Client
-from gateway.web.guard import Right
+from gateway.web.guard import Caller, Guard, Right
 from indicators import periods
 from indicators.events import MAX_EVENTS
 from indicators.facts import Finess
@@ -45,7 +44,7 @@ _FINESS: TypeAdapter[str] = TypeAdapter(Finess)
 class FactsView(Protocol):
     """What this router asks of a running gateway."""
 
-    access: Access
+    guard: Guard
     publisher: Publisher
     facts: FactIntake
 
@@ -57,7 +56,7 @@ def create_router(gateway: FactsView) -> APIRouter:
     @router.post("/api/v1/events")
     async def events(request: Request) -> JSONResponse:
         """One event, a list of them, or one a line."""
-        _caller(gateway, request, Right.EVENTS)
+        await _caller(gateway, request, Right.EVENTS)
         kind = _kind(request, "application/json", LINES)
         body = await _body(request)
         listed = _listed(_lines_of(body) if kind == LINES else [_json(body)], MAX_EVENTS)
@@ -74,7 +73,7 @@ def create_router(gateway: FactsView) -> APIRouter:
     @router.post("/api/v1/events/users")
     async def users(request: Request, finess: str = "", month: str = "", at: str = "") -> JSONResponse:
         """The users of an establishment on a day (`at`), or on the last one of a month, as CSV."""
-        client = _caller(gateway, request, Right.EVENTS)
+        client = await _caller(gateway, request, Right.EVENTS)
         _kind(request, "text/csv")
         names = gateway.publisher.names
         assert names is not None
@@ -87,7 +86,7 @@ def create_router(gateway: FactsView) -> APIRouter:
     @router.post("/api/v1/facts")
     async def facts(request: Request) -> JSONResponse:
         """Facts of the past, one a line (of any number), or as one array."""
-        client = _caller(gateway, request, Right.FACTS)
+        client = await _caller(gateway, request, Right.FACTS)
         kind = _kind(request, "application/json", LINES)
         with tempfile.TemporaryFile() as kept:
             if kind == LINES:
@@ -142,12 +141,12 @@ def faulty(fault: FactFaults | CensusFaults) -> JSONResponse:
     return JSONResponse(found, 409 if found["error"]["code"] == "CONFLICT" else 422)
 
 
-def _caller(gateway: FactsView, request: Request, right: Right) -> Client:
+async def _caller(gateway: FactsView, request: Request, right: Right) -> Caller:
     """Who asks, if the right is theirs and facts are kept here."""
-    client = gateway.access.check(request.headers.get("authorization"), right.value)
+    caller = await gateway.guard.api(right)(request)
     if not gateway.publisher.on:
         raise Denied(409, "OFF", "Les indicateurs ne sont pas activés sur cette passerelle.")
-    return client
+    return caller
 
 
 def _kind(request: Request, *allowed: str) -> str:

@@ -11,43 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fastapi import Request
 
+from gateway.rights import RIGHTS as RIGHTS
+from gateway.rights import Right as Right
+from gateway.rights import Role as Role
 
-class Right(StrEnum):
-    """What a role or a token may do."""
-
-    INDICATORS = "indicators"
-    """See figures, download them."""
-    EXPLAIN = "explain"
-    """See the lists of stays, documents and users behind them."""
-    OPERATE = "operate"
-    """See exchanges, errors and mailboxes; act on deliveries and mails; publish again."""
-    FACTS = "facts"
-    """Import facts of the past."""
-    EVENTS = "events"
-    """Tell events of the DPI, and its users."""
-    ADMINISTER = "administer"
-    """Accounts, tokens, trace."""
-
-
-class Role(StrEnum):
-    """Of an account."""
-
-    LECTEUR = "lecteur"
-    EXPLOITANT = "exploitant"
-    ADMINISTRATEUR = "administrateur"
-
-
-RIGHTS: dict[Role, frozenset[Right]] = {
-    # business and technical rights are apart (SSI/GEN.16): who operates sees figures, not the lists of stays
-    Role.LECTEUR: frozenset({Right.INDICATORS, Right.EXPLAIN}),
-    Role.EXPLOITANT: frozenset({Right.INDICATORS, Right.OPERATE, Right.FACTS, Right.EVENTS}),
-    Role.ADMINISTRATEUR: frozenset(Right),
-}
+Via = Literal["session", "token", "command", ""]
+"""How a caller comes: an account's session, a program's token, the command line of this machine; empty: by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +28,18 @@ class Caller:
     """Who asks. `csrf` is what a form of this session must send back as the field `csrf`; empty for a program."""
 
     name: str
+    """Login of an account, name of a token."""
     rights: frozenset[Right]
     csrf: str = ""
     role: Role | None = None
+    peer: str = ""
+    """Address that the request came from."""
+    via: Via = ""
+    scopes: frozenset[str] = frozenset()
+    """Of a token."""
+    account: int | None = None
+    session: str = ""
+    """Sum of the session's identifier."""
 
     def may(self, right: str) -> bool:
         """True when the right is theirs (templates ask by its name)."""
@@ -66,6 +48,8 @@ class Caller:
 
 Dependency = Callable[[Request], Coroutine[Any, Any, Caller]]
 """A FastAPI dependency."""
+OpenDependency = Callable[[Request], Coroutine[Any, Any, Caller | None]]
+"""The same, None: nobody is known, and need not be."""
 
 
 class Guard(Protocol):
@@ -82,6 +66,19 @@ class Guard(Protocol):
     def api(self, right: Right) -> Dependency:
         """Of a program: a token with the right (scope of that name), or a session (of a page's own script; for what
         is not a GET it must send `X-CSRF-Token`)."""
+        ...
+
+    def open_page(self, right: Right) -> OpenDependency:
+        """As `page`, but of a page that is open to anybody where `[web] open_pages` says so."""
+        ...
+
+    def open_api(self, right: Right, *scopes: str) -> OpenDependency:
+        """As `api`, but open to anybody where `[web] open_pages` says so. `scopes`: others that are enough."""
+        ...
+
+    async def deed(self, request: Request, scope: str) -> Caller:
+        """Who acts on deliveries or mails: a token with the scope, or a session with `Right.OPERATE`. Raises
+        `Denied`."""
         ...
 
     async def audit(self, caller: Caller, action: str, subject: str = "", **details: Any) -> None:

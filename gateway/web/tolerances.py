@@ -12,12 +12,14 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from gateway import __version__, views
 from gateway.journal.store import Journal
+from gateway.rights import Right
+from gateway.web.guard import Guard
 
 MAX_DAYS = 366
 PERIODS = (1, 7, 30, 90, 366)
@@ -29,26 +31,30 @@ class TolerancesView(Protocol):
     """What this router asks of a running gateway."""
 
     journal: Journal
+    guard: Guard
 
 
 def create_router(gateway: TolerancesView, pages: Environment) -> APIRouter:
     """The router for one running gateway."""
     router = APIRouter()
+    see, call = gateway.guard.open_page(Right.OPERATE), gateway.guard.open_api(Right.OPERATE)
 
     async def read(days: int) -> dict[str, Any]:
         since = time.time() - days * 86_400
         return {"days": days} | await gateway.journal.read(lambda s: views.tolerances(s, since))
 
     @router.get("/api/v1/tolerances")
-    async def tolerances(days: Days = 30) -> dict[str, Any]:
+    async def tolerances(request: Request, days: Days = 30) -> dict[str, Any]:
         """Per sender: what was tolerated in the last `days` days, the most frequent first."""
+        await call(request)
         return await read(days)
 
     @router.get("/tolerances", response_class=HTMLResponse)
-    async def page(days: Days = 30) -> HTMLResponse:
+    async def page(request: Request, days: Days = 30) -> HTMLResponse:
         """The same in French."""
+        caller = await see(request)
         found = await read(days)
         template = pages.get_template("tolerances.html")
-        return HTMLResponse(template.render(**found, periods=PERIODS, version=__version__))
+        return HTMLResponse(template.render(**found, periods=PERIODS, caller=caller, version=__version__))
 
     return router

@@ -29,6 +29,7 @@ from starlette.requests import ClientDisconnect
 from gateway import __version__
 from gateway.errors import Overload, Severity
 from gateway.hl7.transmission import Action
+from gateway.rights import Right
 from gateway.rules import Preset, megabytes
 from gateway.validation import words
 from gateway.validation.marked import blocks
@@ -36,6 +37,7 @@ from gateway.validation.overrides import DESTINATIONS, Options
 from gateway.validation.report import Report, Unit
 from gateway.validation.source import pasted
 from gateway.validation.validator import Validator
+from gateway.web.guard import Caller, Guard
 
 AT_ONCE = 2
 """Validations under way: each may hold a document of the largest size."""
@@ -69,6 +71,8 @@ class Asked(BaseModel):
 
 class ValidationView(Protocol):
     """What this page asks of a running gateway."""
+
+    guard: Guard
 
     @property
     def validators(self) -> Mapping[Preset, Validator]:
@@ -121,6 +125,7 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
     """The routes; `pages` has the templates and their filters."""
     router = APIRouter()
     room = _Room()
+    see, call = gateway.guard.open_page(Right.OPERATE), gateway.guard.open_api(Right.OPERATE)
     pages.filters |= {
         "couche": words.layer,
         "etat_couche": words.STATES.__getitem__,
@@ -141,17 +146,18 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
         html = pages.get_template("validation.html").render(values | context)
         return HTMLResponse(html, status, headers={"Content-Security-Policy": CSP})
 
-    def render(report: Report, preset: Preset, chosen: dict[str, str]) -> HTMLResponse:
-        return page(result=_shown(report, preset, gateway), chosen=chosen)
+    def render(report: Report, preset: Preset, chosen: dict[str, str], caller: Caller | None) -> HTMLResponse:
+        return page(result=_shown(report, preset, gateway), chosen=chosen, caller=caller)
 
     @router.get("/valider", response_class=HTMLResponse)
-    async def form() -> HTMLResponse:
+    async def form(request: Request) -> HTMLResponse:
         """The empty form."""
-        return page()
+        return page(caller=await see(request))
 
     @router.post("/valider", response_class=HTMLResponse)
     async def result(request: Request) -> HTMLResponse:
         """The report of the file or text of the form."""
+        caller = await see(request)
         chosen: dict[str, str] = {}
         try:
             with room.place():
@@ -159,15 +165,16 @@ def create_router(gateway: ValidationView, pages: Environment) -> APIRouter:
                 preset = cast(Preset, chosen["conformance"] or gateway.preset)
                 async with gateway.work(len(content)):
                     report = await gateway.validators[preset].validate(content, _options(chosen), name)
-                    return await asyncio.to_thread(render, report, preset, chosen)
+                    return await asyncio.to_thread(render, report, preset, chosen, caller)
         except _Refused as e:
-            return page(e.status, problem=e.sentence, chosen=chosen)
+            return page(e.status, problem=e.sentence, chosen=chosen, caller=caller)
         except Overload:
-            return page(503, problem=_BUSY, chosen=chosen)
+            return page(503, problem=_BUSY, chosen=chosen, caller=caller)
 
     @router.post("/api/v1/validate")
     async def validate(request: Request, asked: Annotated[Asked, Query()]) -> dict[str, Any]:
         """The report of the body (the bytes of a file) as JSON."""
+        await call(request)
         if set(request.query_params) - set(Asked.model_fields):
             known = ", ".join(Asked.model_fields)
             raise HTTPException(422, f"Paramètre inconnu (paramètres connus : {known}).")

@@ -27,24 +27,19 @@ def tbb_1(view: View, sheet: Sheet) -> None:
                     cell = Cell("TBB-1", period.label, "attempt", code, channel=channel.name, result=result)
                     sheet.row(cell, rate=False)
                     cells[period.label, channel, code, outcome] = cell
-    start, end = min(p.start for p in periods), view.period.end
-    explained = sheet.explains("TBB-1")
-    counts: dict[tuple[str, Channel, str, str], int] = {}
-    for document in view.documents:
-        for a in document.attempts:
-            if not start <= a.first < end:
-                continue
-            for period in periods:
-                if period.start <= a.first < period.end:
-                    if explained:
+    if sheet.explains("TBB-1"):
+        for document in view.documents:
+            for a in document.attempts:
+                for period in periods:
+                    if period.has(a.first):
                         _attempt(view, sheet, a, period, cells)
-                    elif a.submission.qualified and a.outcome in RESULTS:
-                        key = (period.label, a.channel, a.submission.type_code, a.outcome)
-                        counts[key] = counts.get(key, 0) + 1
-    for (label, channel, type_code, outcome), count in counts.items():
-        for code in (view.row(type_code), ALL):
-            tally = sheet.tallies[cells[label, channel, code, outcome]]
-            tally.numerator = (tally.numerator or 0) + count
+        return
+    for period in periods:
+        for (channel, type_code, outcome), count in view.days.counts(period).items():
+            if outcome in RESULTS:
+                for code in (view.row(type_code), ALL):
+                    tally = sheet.tallies[cells[period.label, channel, code, outcome]]
+                    tally.numerator = (tally.numerator or 0) + count
 
 
 def _attempt(
@@ -81,7 +76,6 @@ def tbb_5(view: View, sheet: Sheet) -> None:
     }
     for cell in cells.values():
         sheet.row(cell, rate=False)
-    for document in view.documents:
-        for a in document.attempts:
-            if a.outcome == "failure" and view.period.has(a.first):
-                sheet.count(cells[a.channel], a, Why.FAILED, True)
+    for a in view.days.begun(view.period):
+        if a.outcome == "failure":
+            sheet.count(cells[a.channel], a, Why.FAILED, True)

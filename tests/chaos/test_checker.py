@@ -13,9 +13,12 @@ import pytest
 from chaos import messages
 from chaos.checker import COUNTED, OTHERS, Report, check
 from chaos.history import (
+    SERVER,
     Answered,
     Final,
     History,
+    Hung,
+    Left,
     Mailed,
     Noted,
     Record,
@@ -23,10 +26,11 @@ from chaos.history import (
     Stopped,
     Stored,
     Submitted,
+    TakenOver,
     Told,
     WireCut,
 )
-from chaos.scenario import Plan, Planned
+from chaos.scenario import NODE_TIMEOUT, STARVED, Plan, Planned
 
 SET = "1.2.250.1.71.4.2.2.990000010.7.900.1"
 DR = "dr.un@test-hopital.mssante.fr"
@@ -100,7 +104,7 @@ def good() -> list[Record]:
     for message in (V1, V2, GONE):
         made += [told(message, "Z01"), told(message, "Z02"), *finals(message)]
     done = ("C-M01", "C-M02", "C-M03")
-    return [*made, Stopped(20, 0, "term", "status 0", (), done)]
+    return [*made, Stopped(20, 0, "end", "status 0", (), done)]
 
 
 def judge(records: list[Record], plan: Plan = PLAN) -> Report:
@@ -336,6 +340,125 @@ def test_a_gateway_that_ended_by_itself() -> None:
     assert kinds([*good(), Stopped(19, 0, "crash", "status 1", (), done)]) == {"crash"}
 
 
+def test_the_orderly_end_and_starts_that_failed_are_no_stops() -> None:
+    assert judge(good()).stops == 0
+    more = [Stopped(9, 0, "start", "it could not"), Stopped(10.5, 0, "term", "status 0", (), ("C-M01",))]
+    report = judge([*good(), *more])
+    assert (report.problems, report.stops) == ((), 1)
+
+
+# --- several nodes --------------------------------------------------------------------------------------------------
+
+
+def in_hand(
+    message: Planned, claimed: float, at: float, back: float | None = None, **values: Any
+) -> TakenOver:
+    made = TakenOver(claimed, at, at + 0.1, 0, back, message.control_id, "mss", DR)
+    return replace(made, **values)
+
+
+def test_what_was_answered_aa_is_in_the_journal_of_a_server_that_crashed() -> None:
+    crash = Stopped(13.5, SERVER, "server", "the database", (), ("C-M01", "C-M02"))
+    assert kinds([crash, *good()]) == set()
+    assert kinds([replace(crash, acknowledged=("C-M02",)), *good()]) == {"lost"}
+    # a node that was killed while the server was down: the server's own stop is judged
+    assert kinds([Stopped(13.6, 1, "power_cut", "", (), None), crash, *good()]) == set()
+
+
+def test_a_second_mail_of_what_was_taken_from_a_dead_node_s_hands() -> None:
+    killed = Stopped(11.1, 0, "kill", "status -9", (), ("C-M01",))
+    records = [killed, *good(), mailed(V1, 11.9), Left(5, 11.8, 0, None)]
+    report = judge([*records, in_hand(V1, 10.9, 11.8)])
+    assert report.problems == ()
+    assert report.duplicates_in_window == 1
+    # without a word of the journal, or of another mail, or claimed after the first copy, or taken after the second one
+    assert kinds(records) == {"duplicate_mails"}
+    assert kinds([*records, in_hand(V2, 10.9, 11.8)]) == {"duplicate_mails"}
+    assert kinds([*records, in_hand(V1, 10.9, 11.8, destination="dmp")]) == {"duplicate_mails"}
+    assert kinds([*records, in_hand(V1, 11.5, 11.8)]) == {"duplicate_mails"}
+    assert kinds([*records, in_hand(V1, 10.9, 11.95)]) == {"duplicate_mails"}
+    # one take-over is one copy more, not two
+    assert kinds([*records, in_hand(V1, 10.9, 11.8), mailed(V1, 11.95)]) == {"duplicate_mails"}
+
+
+HANG = [Hung(10.9, 16.0, 0, "hang"), Left(5, 13.5, 0, 16.1)]
+
+
+def test_a_node_that_hung_in_the_middle_of_a_mail_may_send_it_when_it_wakes() -> None:
+    records = changed(good(), is_mail(V1), at=13.6)
+    records = changed(records, is_mail(V2), at=13.8)
+    records = changed(records, is_mail(GONE), at=15.5)
+    late = mailed(V1, 16.05)
+    taken = in_hand(V1, 10.8, 13.5, back=16.1)
+    report = judge([*records, *HANG, taken, late])
+    assert report.problems == (), "neither a duplicate outside the window nor out of order"
+    assert report.duplicates_in_window == 1
+    assert kinds([*records, *HANG, late]) == {"duplicate_mails", "order_broken"}
+    # a killed node does not wake: what came after it keeps the order
+    killed = [Stopped(11.0, 0, "kill", "", (), ("C-M01",)), Left(5, 13.5, 0, None)]
+    assert kinds([*records, *killed, replace(taken, back=None), late]) == {"order_broken"}
+
+
+def test_a_node_that_hung_may_find_its_document_at_the_dmp() -> None:
+    again = Submitted(16.05, "submit", V1.uids[0], "XDSDuplicateUniqueIdInRegistry", False, "")
+    looked = Submitted(15.0, "look", V1.uids[0], "Success", False, "")
+    taken = in_hand(V1, 10.8, 13.5, back=16.1, destination="dmp", recipient="")
+    assert kinds([*good(), *HANG, looked, again, taken]) == set()
+    assert kinds([*good(), *HANG, looked, again]) == {"published_twice"}
+    assert kinds([*good(), *HANG, looked, again, replace(taken, back=None)]) == {"published_twice"}
+    assert kinds([*good(), *HANG, looked, again, replace(taken, control_id="C-M02")]) == {"published_twice"}
+
+
+def test_a_node_that_lived_was_taken_for_dead() -> None:
+    left = Left(5, 13.5, 1, None)
+    assert kinds([*good(), left]) == {"buried"}
+    for reason in (
+        Stopped(11.0, 1, "kill", "", (), ("C-M01",)),
+        Stopped(14.0, 1, "term", "status 0", (), ("C-M01", "C-M02")),
+        Hung(11.0, 14.0, 1, "hang"),
+        Hung(12.5, 13.0, 1, STARVED),
+    ):
+        assert kinds([*good(), left, reason]) == set()
+    done = ("C-M01", "C-M02", "C-M03")
+    for no_reason in (
+        Stopped(11.0, 0, "kill", "", (), ("C-M01",)),  # another one
+        Stopped(4.0, 1, "kill", "", (), ()),  # before it joined
+        Stopped(18.0, 1, "kill", "", (), done),  # after
+        Stopped(13.0, SERVER, "server", "", (), ("C-M01", "C-M02")),  # a restart of the database kills nobody
+        Hung(13.5 - NODE_TIMEOUT / 2, 14.0, 1, "pause"),  # too short a silence
+        Hung(5.0, 9.0, 1, "hang"),  # long over
+        Hung(14.0, 16.0, 1, STARVED),  # later
+    ):
+        assert kinds([*good(), left, no_reason]) == {"buried"}
+
+
+def test_a_mail_taken_over_three_times_may_be_given_up() -> None:
+    records = changed(
+        good(),
+        lambda r: isinstance(r, Final) and (r.control_id, r.destination) == ("C-M02", "mss"),
+        state="refused",
+    )
+    records = changed(records, is_told(V2, "Z02"), accepted=False)
+    taken = [in_hand(V2, 12.5 + n / 10, 12.6 + n / 10) for n in range(3)]
+    assert judge([*records, *taken]).given_up == 1
+    assert kinds([*records, *taken]) == set()
+    assert kinds([*records, *taken[:2]]) == {"unexplained", "zam"}
+
+
+def test_the_time_to_take_over_is_that_of_a_node_that_was_there() -> None:
+    killed = Stopped(11.0, 0, "kill", "", (), ("C-M01",))
+    taken = in_hand(V1, 10.8, 13.1)
+    there = [Left(5, 13.1, 0, None), Left(6, 20, 1, None), Stopped(20.1, 1, "end", "", (), None)]
+    assert judge([*good(), killed, taken, *there]).taken_over == (pytest.approx(2.2),)
+    for disturbed in (
+        Stopped(12.0, SERVER, "server", "", (), ("C-M01",)),
+        Stopped(12.0, 1, "kill", "", (), ("C-M01",)),
+        Hung(11.5, 12.0, 1, "pause"),
+    ):
+        assert judge([*good(), killed, taken, *there, disturbed]).taken_over == ()
+    assert judge([*good(), killed, taken, there[0]]).taken_over == ()
+
+
 # --- nothing to the wrong place, nothing unasked --------------------------------------------------------------------
 
 
@@ -398,6 +521,6 @@ def test_every_kind_is_counted_on_one_of_the_two_last_lines() -> None:
 
 
 def test_a_history_is_written_and_read(tmp_path: Path) -> None:
-    history = History([*good(), Noted(1, "été"), WireCut(1, "mss", "out")])
+    history = History([*good(), Noted(1, "été"), WireCut(1, "mss", "out"), *HANG, in_hand(V1, 10, 11)])
     history.write(tmp_path / "history.jsonl")
     assert History.read(tmp_path / "history.jsonl").records == history.records

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from chaos.messages import named_in, payload
-from chaos.scenario import DISK_KINDS, DMP_KINDS, HOW, LANES, MSS_KINDS, STEPS, Plan, make
+from chaos.scenario import (
+    DATABASE_KINDS,
+    DISK_KINDS,
+    DMP_KINDS,
+    HANGS,
+    HOW,
+    LANES,
+    MSS_KINDS,
+    NODE_TIMEOUT,
+    STEPS,
+    Plan,
+    make,
+)
 from gateway.hl7.message import Message
 
 PLANS = [make(seed) for seed in range(150)]
 KILLS = [make(seed, kills=True) for seed in range(150)]
+TWO = [make(seed, nodes=2) for seed in range(150)]
+KILLS_OF_TWO = [make(seed, kills=True, nodes=2) for seed in range(150)]
 
 
 def test_a_seed_always_gives_the_same_plan_and_the_same_bytes() -> None:
@@ -37,14 +51,56 @@ def test_every_fault_is_planned_by_some_seed() -> None:
 
 
 def test_the_short_seeds_kill_at_every_step_at_random_and_as_a_power_cut() -> None:
-    armed = {a.partition("#")[0] for p in KILLS for a in p.armed}
-    assert armed == set(STEPS)
+    armed = {(node, step.partition("#")[0]) for p in KILLS for node, step in p.armed}
+    assert armed == {(0, step) for step in STEPS}
     assert {f.kind for p in KILLS for f in p.faults} == {"kill", "power_cut"}
     assert all(len(p.armed) + len(p.faults) == 1 for p in KILLS)
 
 
+def test_every_fault_of_two_nodes_is_planned_by_some_seed() -> None:
+    faults = [f for p in TWO for f in p.faults]
+    own = {
+        "kill",
+        "kill_start",
+        "term",
+        "pause",
+        "hang",
+        "down",
+        "cut",
+        "clock",
+        "power_cut",
+        *DATABASE_KINDS,
+    }
+    assert {f.kind for f in faults} == own
+    everywhere = {f.kind for f in faults if f.node == 0} & {f.kind for f in faults if f.node == 1}
+    # neither the server nor a counterpart is one node's, and a power cut is everybody's
+    assert everywhere >= own - {"server", "down", "cut", "power_cut"}
+    assert all(f.seconds > NODE_TIMEOUT for f in faults if f.kind in HANGS and f.kind != "pause")
+    assert all(f.seconds < NODE_TIMEOUT for f in faults if f.kind == "pause")
+    assert {f.direction for f in faults if f.kind == "database_cut"} == {"out", "back"}
+    assert any(f.kind == "server" and f.count > 1 for f in faults)
+    assert {node for p in TWO for node, _step in p.armed} == {0, 1}
+    assert any(p.skew[0] for p in TWO) and any(p.skew[1] for p in TWO) and any(not any(p.skew) for p in TWO)
+    assert all(p.skew == (0,) for p in PLANS)
+
+
+def test_the_short_seeds_of_two_nodes_kill_one_or_both_at_every_step() -> None:
+    for nodes in ({0}, {1}, {0, 1}):
+        armed = {
+            step.partition("#")[0]
+            for p in (make(seed, kills=True, nodes=2) for seed in range(600))
+            if {node for node, _step in p.armed} == nodes
+            for _node, step in p.armed
+        }
+        assert armed == set(STEPS)
+    assert all(p.prefers == p.armed[0][0] for p in KILLS_OF_TWO if len(p.armed) == 1)
+    assert {f.kind for p in KILLS_OF_TWO for f in p.faults} == {"kill", "power_cut"}
+    assert {f.node for p in KILLS_OF_TWO for f in p.faults} == {0, 1}
+    assert all(bool(p.armed) + len(p.faults) == 1 for p in KILLS_OF_TWO)
+
+
 def test_a_lane_sends_the_versions_of_a_set_in_their_order() -> None:
-    for plan in PLANS:
+    for plan in PLANS + TWO:
         for lane in range(LANES):
             last: dict[str, int] = {}
             for message in (m for m in plan.messages if m.lane == lane and not m.wrong):

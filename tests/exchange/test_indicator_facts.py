@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from connectors.mailbox_port import ReceiptFact, Receipts
 from connectors.port import Outcome, OutcomeClass
 from fixtures import build
+from gateway.demo_stay import movements
 from gateway.errors import ConfigurationFault
 from gateway.exchange.by_hand import Asked
 from gateway.exchange.inbox.mailroom import Mailroom
+from gateway.hl7.message import Message
 from gateway.journal import by_hand
 from indicators import facts
 from indicators.from_adt import keyed_by
@@ -207,6 +210,31 @@ async def test_messages_of_tests_do_not_count_in_production(tmp_path: Path) -> N
         assert (await r.send(submit("F-1"))).code == "AA"
         await r.settled("F-1")
         assert await told(r) == []
+        assert "MSH-11 T" in (await r.gateway.warnings())["indicators_processing"], "never without a word"
+
+
+async def test_who_sends_what_counts_may_send_tests_beside(tmp_path: Path) -> None:
+    async with running(tmp_path) as r:
+        assert (await r.send(adt(control_id="A-1").replace(b"|A-1|P|", b"|A-1|D|"))).code == "AA"
+        assert "MSH-11 D" in (await r.gateway.warnings())["indicators_processing"]
+        assert (await r.send(adt(control_id="A-2"))).code == "AA"
+        assert "indicators_processing" not in await r.gateway.warnings()
+        assert {f["control_id"] for f in await told(r) if "control_id" in f} == {"A-2"}
+
+
+async def test_the_stay_of_the_demonstration_is_one_that_counts(tmp_path: Path) -> None:
+    """`make run`: admission and discharge of the stay that the document names."""
+    async with running(tmp_path, indicators=EVERY) as r:
+        document = submit("F-1")
+        assert (await r.send(document)).code == "AA"
+        for movement in movements(Message.parse(document), datetime.now(UTC)):
+            assert (await r.send(movement)).code == "AA"
+        found = await until_told(r, 4)
+    stays = [f for f in found if f["fact"] == "stay"]
+    sent = next(f for f in found if f["fact"] == "delivery")
+    assert [f["event"] for f in stays] == ["A01", "A03"]
+    assert {json.dumps(f["stay"]) for f in stays} == {json.dumps(sent["stay"])}
+    assert {f["patient"] for f in stays} == {sent["patient"]}
 
 
 async def test_facts_can_be_switched_off(tmp_path: Path) -> None:

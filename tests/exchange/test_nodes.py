@@ -308,3 +308,54 @@ async def test_what_could_not_be_done_with_a_dead_node_s_messages_is_done_later(
             while (await r.state("M9"))["ack"] is None:
                 await asyncio.sleep(0.05)
         assert next(calls) >= 2
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["it knows", "it does not know yet"])
+async def test_what_was_taken_over_before_its_claim_came_back_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """The claim's commit happened, its answer hung on the way for longer than a node may be silent: by then another
+    node has the delivery, and may have sent it."""
+    async with two(tmp_path) as (a, b):
+        held: list[Running] = []
+        arrived, go = asyncio.Event(), asyncio.Event()
+        for node in (a, b):
+            journal = node.gateway.journal
+
+            async def write(
+                operation: Any, *args: Any, real: Any = journal.write, node: Any = node, **kw: Any
+            ) -> Any:
+                result = await real(operation, *args, **kw)
+                if isinstance(result, claims.Claim) and result.deliveries and not held:
+                    held.append(node)
+                    arrived.set()
+                    await go.wait()
+                return result
+
+            monkeypatch.setattr(journal, "write", write)
+        assert (await a.send(submit("M1", recipients=()))).code == "AA"
+        await asyncio.wait_for(arrived.wait(), 30)
+        hung, other = (a, b) if held[0] is a else (b, a)
+        token = hung.gateway.journal.node
+        if not knows:
+            hung.gateway.nodes._task.cancel()
+
+        def bury(session: Any) -> Left | None:
+            beat = next(
+                t.beat for t in session.connection().exec_driver_sql("SELECT * FROM node") if t.token == token
+            )
+            return nodes.bury(session, token, beat, time.time())
+
+        while await other.gateway.journal.write(bury) is None:
+            await asyncio.sleep(0.01)  # it gave a sign of life in between
+        other.gateway.engine.wake(["dmp"])
+        await other.settled("M1", 30)
+        if knows:
+            await hung.until(lambda: hung.gateway.journal.node != token, 30)
+        else:
+            await asyncio.sleep(hung.gateway.settings.journal.node_timeout)
+        go.set()
+        # what comes next is begun once, by one that lives
+        assert (await hung.send(submit("M2", 2, recipients=()))).code == "AA"
+        await other.settled("M2", 30)
+        assert [j.documents[0].uid for j in a.dmp.jobs] == [f"{ROOT}.1.1", f"{ROOT}.2.1"], "each sent once"

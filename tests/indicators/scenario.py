@@ -94,17 +94,26 @@ class Case:
         as_of = told.get("as_of")
         world = World(_Reader(told).instant(as_of) if as_of else None)
         world.add_all(facts.read(line) for line in lines)
-        overrides = {
-            name: value.split() if name.endswith("classes") else int(value) if value.isdigit() else value
-            for name, value in told.get("options", {}).items()
-        }
         cutoff = told.get("cutoff")
         return compute(
             world,
             told["month"],
-            catalogue=load(overrides=overrides),
+            catalogue=load(overrides=self.options),
             cutoff=_Reader(told).instant(cutoff) if cutoff else None,
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Choices of the catalogue that are others in this case."""
+        return {
+            name: value.split() if name.endswith("classes") else int(value) if value.isdigit() else value
+            for name, value in self.told.get("options", {}).items()
+        }
+
+    @property
+    def as_of(self) -> datetime | None:
+        """Facts known then count."""
+        return _Reader(self.told).instant(self.told["as_of"]) if "as_of" in self.told else None
 
 
 def cases() -> list[Case]:

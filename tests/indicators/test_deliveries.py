@@ -6,6 +6,7 @@ import itertools
 import json
 
 from indicators import facts
+from indicators import told as told_words
 from indicators.deliveries import DeliveryFold
 from tests.indicators.test_facts import DELIVERY
 
@@ -23,8 +24,9 @@ def test_words_of_the_same_instant_describe_the_same_whatever_their_order() -> N
         fold = DeliveryFold()
         for n, fact in enumerate(order):
             read = facts.read(json.dumps({**fact, "fact_id": str(n)}))
-            assert read["fact"] == "delivery"
-            fold.add(read)
+            word = told_words.of(read)
+            assert isinstance(word, told_words.Delivery)
+            fold.add(word, read["at"].timestamp())
         (document,) = fold
         (submission,) = document.submissions
         found.add((submission.ref, submission.patient, submission.qualified, len(submission.attempts)))

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, select
 
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
 from gateway.journal import payloads
 from gateway.journal.maintenance import Place, upgrade
 from gateway.journal.models import SCHEMA_VERSION, Fact
+from gateway.journal.postgres import _WRITE_MARK
 from gateway.journal.records import add_fact
 from gateway.journal.sql import POSTGRES, QUERIES, lock, run
 from gateway.journal.store import Journal
@@ -135,14 +136,49 @@ async def test_a_connection_lost_in_the_commit_its_outcome_is_asked(
             raise self_cut(self)
 
     def self_cut(session: Session) -> Exception:
-        from sqlalchemy.exc import OperationalError
-
         return OperationalError("COMMIT", None, psycopg.OperationalError("cut"), connection_invalidated=True)
 
     monkeypatch.setattr(Session, "commit", commit)
     await journal.write(lambda s: add_fact(s, "a", 0))
     assert await journal.read(kinds) == ["a"]
     assert next(calls) == (1 if committed else 2)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first of its thread", "a later one"])
+async def test_a_server_process_that_is_still_at_a_commit_is_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """The connection is lost while the server is at the commit: done again, what was claimed would be in nobody's
+    hands."""
+    real, lost = Session.commit, threading.Event()
+    journal = await opened(database, writers=1)
+
+    def commit(self: Session) -> None:
+        if lost.is_set():
+            real(self)
+            return
+        lost.set()
+        self.rollback()
+        # the server process, as the lost connection left it
+        mark = journal._thread.mark  # type: ignore[attr-defined]
+        left = database.server.connect(database.name)
+        left.execute("INSERT INTO fact (kind, at, data) VALUES ('a', 0, '{}')")
+        left.execute(_WRITE_MARK, journal._mark(mark) | {"now": 0.0})  # type: ignore[attr-defined]
+
+        def late() -> None:
+            time.sleep(1)
+            left.commit()
+            left.close()
+
+        threading.Thread(target=late).start()
+        raise OperationalError("COMMIT", None, psycopg.OperationalError("cut"), connection_invalidated=True)
+
+    if not first:
+        await journal.write(lambda s: None)
+    monkeypatch.setattr(Session, "commit", commit)
+    await journal.write(lambda s: add_fact(s, "a", 0))
+    assert await journal.read(kinds) == ["a"]
+    await journal.close()
 
 
 async def test_a_deadlock_is_run_again(journal: Journal) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,13 @@ from fixtures import build
 from tests.circle.hospitals import hospital_b, until_rows
 from tests.circle.mails import cda, give, mail
 from tests.mss.inbound.test_archive import HOSTILE
-from tests.web.test_validation_browser import WIDTHS, browser, complaints, width
+from tests.web.test_validation_browser import CHROMIUM, DRIVER, WIDTHS, browser, complaints, width
 
 __all__ = ["browser"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (shutil.which("chromium") or shutil.which("chromium-browser"))
-        or not shutil.which("chromedriver"),
+        not (CHROMIUM and DRIVER) and not os.environ.get("REQUIRE_BROWSER"),
         reason="chromium and chromedriver are not installed",
     ),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -1,0 +1,1 @@
+"""Accounts of people and tokens of programs: passwords, sessions, one-time links, the trace."""

@@ -1,0 +1,173 @@
+"""The bookkeeper: computes months in the worker process and keeps what came of it.
+
+Purpose: the one way by which figures come into the journal: ask the worker for months, publish those whose cut-off has
+passed (R14), keep the others as provisional, note which facts they were computed with.
+
+Guarantee: one computation at a time and per node; whoever asks for a month that is being computed waits for it. A
+published month becomes a new revision only when a row is another one, with its differences. A stop in the middle leaves
+whole months; the next run goes on.
+Fails: `MachineLost`, `Busy`, `JournalUnavailable`; the state is then `failed` until a computation succeeds.
+Source: spec/indicators.md R14, §6.6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from gateway.errors import GatewayError
+from gateway.exchange.identifiers import Clock
+from gateway.journal import figures
+from gateway.journal.fact_stream import Seen, Source
+from gateway.journal.figures import Computed, Overtaken, Stored
+from gateway.journal.store import Journal
+from indicators import stored
+from indicators.catalogue import Catalogue
+from indicators.changes import changes
+from indicators.machine import Busy, Machine
+from indicators.published import State
+from indicators.worker import Answer, Part, Request
+
+log = logging.getLogger("gateway.indicators")
+
+GROUP = 6
+"""Months of one request to the worker: what is done is kept before the next ones are computed."""
+TRIES = 5
+
+
+class Bookkeeper:
+    """One per gateway. `catalogue_file` and `time_zones`: as the settings name them."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        source: Source,
+        catalogue: Catalogue,
+        catalogue_file: Path | None,
+        time_zones: dict[str, str],
+        clock: Clock,
+        machine: Machine | None = None,
+    ) -> None:
+        self._journal = journal
+        self._source = source
+        self.catalogue = catalogue
+        self._file = catalogue_file
+        self._zones = time_zones
+        self._clock = clock
+        self.machine = machine or Machine()
+        self._turn = asyncio.Lock()
+        self._computing = 0
+        self._failed = False
+        self.since: dict[str, float] = {}
+        """FINESS → instant of the first thing that facts tell, as the last computation saw it."""
+        self.cost = 0.0
+        """Seconds of processor that the last computation took."""
+        self.ended = float("-inf")
+        """When it ended, or failed (monotonic)."""
+        self.kept = 0
+        """Grows whenever figures were kept."""
+
+    def state(self) -> State:
+        """Whether a computation is under way, and whether the last one failed."""
+        if self._computing:
+            return "computing"
+        return "failed" if self._failed else "idle"
+
+    @property
+    def failed(self) -> bool:
+        """True after a computation failed, until one succeeds."""
+        return self._failed
+
+    def request(self) -> Request:
+        """One that reads the facts of this journal, by this catalogue."""
+        source = self._source
+        return Request(
+            seconds=0.0,
+            path=None if source.path is None else str(source.path),
+            url=source.url,
+            password_file=None if source.password_file is None else str(source.password_file),
+            catalogue=None if self._file is None else str(self._file),
+            time_zones=self._zones,
+        )
+
+    async def compute(self, months: Sequence[str]) -> None:
+        """Compute these months of all establishments with all facts that are known, and keep them. Without months: see
+        what facts tell of (`since`).
+        """
+        self._computing += 1
+        try:
+            for start in range(0, max(len(months), 1), GROUP):
+                # who asks for one month has not to wait for the end of a long run
+                async with self._turn:
+                    await self._compute(months[start : start + GROUP])
+        finally:
+            self._computing -= 1
+
+    async def _compute(self, months: Sequence[str]) -> None:
+        try:
+            request = self.request()
+            request.months = list(months)
+            answer, content = await self.machine.ask(request)
+            self.since, self.cost = answer.since, answer.cpu
+            now = self._clock.now()
+            seen = Seen.of(answer.seen)
+            for part, packed in zip(answer.parts, content, strict=True):
+                if part.told:
+                    await self._keep(answer, part, packed, seen, now)
+            await self._journal.write(partial(figures.checked, months=list(months), seen=seen, at=now))
+            self._failed = False
+        except Busy:
+            raise
+        except GatewayError:
+            self._failed = True
+            raise
+        finally:
+            self.ended = time.monotonic()
+
+    async def _keep(self, answer: Answer, part: Part, packed: bytes, seen: Seen, now: float) -> None:
+        computed = Computed(
+            part.finess,
+            part.month,
+            now,
+            part.cutoff,
+            answer.rule_version,
+            answer.catalogue_version,
+            answer.facts,
+            seen,
+            part.digest,
+            packed,
+        )
+        for _ in range(TRIES):
+            found = await self._journal.read(partial(figures.stored, month=part.month, finess=part.finess))
+            base = found[0] if found else None
+            told = "[]"
+            if base is not None and base.revision > figures.PROVISIONAL:
+                if base.digest == part.digest:
+                    return
+                told = await asyncio.to_thread(self._changes, base, computed)
+            try:
+                revision = await self._journal.write(
+                    partial(
+                        figures.keep,
+                        computed=computed,
+                        publish=now >= part.cutoff_at,
+                        base=base,
+                        changes=told,
+                    )
+                )
+            except Overtaken:
+                continue
+            if revision is not None:
+                self.kept += 1
+                if revision > figures.PROVISIONAL:
+                    log.info("indicators: %s, %s published as revision %d", part.finess, part.month, revision)
+            return
+
+    def _changes(self, base: Stored, computed: Computed) -> str:
+        before, _ = stored.unpack(base.content, base.finess, base.cutoff, 0, base.rule_version)
+        after, _ = stored.unpack(computed.content, computed.finess, computed.cutoff, 0, computed.rule_version)
+        return stored.pack_changes(changes(before, after, self.catalogue))

@@ -1,0 +1,284 @@
+"""The monthly run: what is published when, what is looked at again, and that nothing is done for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from gateway.exchange.identifiers import Clock
+from gateway.journal import figures
+from gateway.journal.fact_stream import Reader, Seen
+from indicators.bookkeeper import Bookkeeper
+from indicators.monthly import Monthly
+from indicators.published import Published
+from indicators.service import FigureService
+from tests.exchange.harness import Running, running
+from tests.figures.world import FINESS, WEB, Client, delivery, figure, stay, tell
+
+
+class Time:
+    """A clock that a test sets."""
+
+    def __init__(self, iso: str) -> None:
+        self.iso = iso
+
+    def clock(self) -> Clock:
+        return Clock(lambda: datetime.fromisoformat(self.iso).timestamp())
+
+
+def at_work(r: Running, time: Time) -> tuple[FigureService, Monthly]:
+    """The gateway's own figures, at another time."""
+    service = r.gateway.figures
+    assert service is not None
+    for one in (service, service.books, service.monthly):
+        one._clock = time.clock()
+    return service, service.monthly
+
+
+async def revisions(service: FigureService, month: str = "2025-02") -> list[int]:
+    return [p.revision for p in await service.revisions(FINESS, month)]
+
+
+async def heads(r: Running) -> dict[str, int]:
+    found = await r.gateway.journal.read(figures.heads)
+    return {h.month: h.revision for h in found if h.finess == FINESS}
+
+
+async def test_a_month_is_published_when_its_cut_off_has_passed(tmp_path: Path) -> None:
+    time = Time("2025-02-20T12:00:00+01:00")
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, time)
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        assert await heads(r) == {"2025-02": 0}
+        time.iso = "2025-03-10T23:59:59+01:00"
+        await monthly.run_once()
+        assert await heads(r) == {"2025-03": 0, "2025-02": 0}
+        # local midnight, ten days after the end of the month
+        time.iso = "2025-03-11T00:00:00+01:00"
+        await monthly.run_once()
+        assert await heads(r) == {"2025-03": 0, "2025-02": 1}
+        found = await service.month(FINESS, "2025-02")
+        assert found is not None and not found.provisional
+        assert found.cutoff == "2025-03-11T00:00:00+01:00"
+        # one provisional row a month, and none beside what is published
+        rows = await r.gateway.journal.read(
+            lambda s: [
+                tuple(x) for x in s.execute(text("SELECT month, revision FROM indicator_month ORDER BY 1"))
+            ]
+        )
+        assert rows == [("2025-02", 1), ("2025-03", 0)]
+
+
+async def test_after_an_import_all_months_since_the_first_fact_are_published(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        _, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        # a discharge that took place in November and was told in February
+        late = stay(4, "2024-11-03T10:00:00+01:00", "2024-11-05T10:00:00+01:00")
+        for fact in late:
+            fact["at"] = "2025-02-01T10:00:00+01:00"
+        await tell(r, [*stay(1), delivery(1), *late])
+        await monthly.run_once()
+        found = await heads(r)
+        assert found == {
+            **{f"2024-{m}": 1 for m in (11, 12)},
+            **{f"2025-{m:02}": 1 for m in range(1, 6)},
+            "2025-06": 0,
+        }
+
+
+async def test_nothing_is_computed_without_new_facts(tmp_path: Path) -> None:
+    time = Time("2025-06-20T12:00:00+02:00")
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, time)
+        machine = service.books.machine
+        await monthly.run_once()
+        assert machine.pid is None, "no fact at all"
+        await tell(r, [*stay(1), delivery(1)])
+        await monthly.run_once()
+        await machine._kill()
+        for _ in range(3):
+            await monthly.run_once()
+        assert machine.pid is None, "nothing new"
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, time)
+        await monthly.run_once()
+        assert service.books.machine.pid is None, "nor after a restart"
+        time.iso = "2025-07-11T12:00:00+02:00"
+        await monthly.run_once()
+        assert service.books.machine.pid is not None, "a cut-off passed"
+        assert (await heads(r))["2025-06"] == 1
+
+
+async def test_late_facts_make_revisions_and_the_same_figures_make_none(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        assert await revisions(service) == [1]
+        await tell(r, stay(7, "2025-06-01T10:00:00+02:00", "2025-06-02T10:00:00+02:00"))
+        await monthly.run_once()
+        assert await revisions(service) == [1]
+        await tell(r, [delivery(2)])
+        await monthly.run_once()
+        assert await revisions(service) == [2, 1]
+        newest = (await service.revisions(FINESS, "2025-02"))[0]
+        assert any(c.sentence.startswith("ALI-1 (Tous types) : 1 / 2") for c in newest.changes)
+        await monthly.run_once()
+        assert await revisions(service) == [2, 1]
+        # a rare one: only the regular run can find it (a later message gives the stay another patient)
+        changed = stay(1, closed="2025-06-19T09:00:00+02:00", patient="p2")[1]
+        movement = {"id": "A02", "action": "INSERT", "at": "2025-06-19T09:00:00+02:00"}
+        await tell(r, [{**changed, "event": "A02", "fact_id": "moved", "movement": movement}])
+        await monthly.run_once()
+        assert await revisions(service) == [3, 2, 1]
+
+
+async def test_old_months_are_looked_at_when_a_fact_reaches_them(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2026-11-20T12:00:00+01:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        checks = await r.gateway.journal.read(figures.checks)
+        await tell(r, stay(7, "2026-11-01T10:00:00+01:00", "2026-11-02T10:00:00+01:00"))
+        await monthly.run_once()
+        now = await r.gateway.journal.read(figures.checks)
+        assert now["2025-02"] == checks["2025-02"], "not computed again"
+        assert now["2026-06"].seen.last == 7
+        await tell(r, [delivery(2)])
+        await monthly.run_once()
+        assert await revisions(service) == [2, 1]
+
+
+async def test_other_rules_alone_change_nothing_that_is_published(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        checks = await r.gateway.journal.read(figures.checks)
+        service.books.catalogue = dataclasses.replace(service.books.catalogue, version="other")
+        await tell(r, stay(7, "2025-06-01T10:00:00+02:00", "2025-06-02T10:00:00+02:00"))
+        await monthly.run_once()
+        now = await r.gateway.journal.read(figures.checks)
+        assert now["2025-02"] == checks["2025-02"]
+        assert now["2025-06"].seen.last == 7
+
+
+async def test_the_duty_runs_by_itself(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB, indicators={"refresh": 0.3}) as r:
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+
+        async def published() -> bool:
+            assert r.gateway.figures is not None
+            found: list[Published] = await r.gateway.figures.revisions(FINESS, "2025-02")
+            return bool(found)
+
+        async with asyncio.timeout(120):
+            while not await published():
+                await asyncio.sleep(0.1)
+
+
+async def test_older_facts_never_replace_newer_ones(tmp_path: Path) -> None:
+    """Two nodes computed: the one that read first keeps last."""
+    async with running(tmp_path, **WEB) as r:
+        service, _ = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        other = Bookkeeper(
+            r.gateway.journal,
+            service.books._source,
+            service.catalogue,
+            None,
+            {},
+            Time("2025-06-20T12:00:00Z").clock(),
+        )
+        ask = other.machine.ask
+
+        async def slowly(request: Any) -> Any:
+            answer = await ask(request)
+            await tell(r, [delivery(2)])
+            await service.books.compute(["2025-02"])
+            return answer
+
+        other.machine.ask = slowly  # type: ignore[method-assign]
+        try:
+            await other.compute(["2025-02"])
+        finally:
+            await other.machine.close()
+        assert await revisions(service) == [1]
+        found = await service.month(FINESS, "2025-02")
+        assert found is not None and found.facts == 6
+        assert not await r.gateway.journal.read(
+            lambda s: figures.changed(s, figures.checks(s)["2025-02"].seen)
+        )
+
+
+async def test_a_number_that_is_committed_late_is_not_missed(tmp_path: Path) -> None:
+    """PostgreSQL gives numbers before commits: a reading says which were missing, and finds them afterwards."""
+    async with running(tmp_path, **WEB) as r:
+        service, _ = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        await tell(r, [*stay(1), delivery(1)])
+        await tell(r, [*stay(2), delivery(2)])
+        # as if the fifth had been committed after the sixth
+        row = await r.gateway.journal.write(
+            lambda s: tuple(s.execute(text("SELECT * FROM indicator_fact WHERE id = 6")).one())
+        )
+        await r.gateway.journal.write(
+            lambda s: s.execute(text("UPDATE indicator_fact SET id = 100 WHERE id = 6")) and None
+        )
+        reader = Reader(service.books._source)
+        assert len(list(reader.rows())) == 6
+        assert reader.seen == Seen(100, ((6, 99),))
+        assert Seen.of(json.loads(json.dumps(reader.seen.as_json()))) == reader.seen
+        assert not reader.seen.has(6) and reader.seen.has(100) and not reader.seen.has(101)
+        if not r.gateway.journal.shared:
+            return  # SQLite has one writer: it cannot happen
+        await service.books.compute(["2025-02"])
+        seen = reader.seen
+        assert not await r.gateway.journal.read(lambda s: figures.changed(s, seen))
+        columns = "id, fact_id, digest, fact, finess, at, known_at, source, body"
+        late = await r.gateway.journal.write(
+            lambda s: (
+                s.execute(
+                    text(
+                        f"INSERT INTO indicator_fact ({columns}) SELECT 50, 'late', digest, fact, finess, at, known_at,"
+                        " source, replace(body, 'p2', 'p3') FROM indicator_fact WHERE id = 100"
+                    )
+                )
+                and None
+            )
+        )
+        assert late is None and row[0] == 6
+        assert await r.gateway.journal.read(lambda s: figures.changed(s, seen))
+        after = Reader(service.books._source, seen)
+        assert len(list(after.rows())) == 1
+        assert after.seen == Seen(100, ((6, 49), (51, 99)))
+        again = Reader(service.books._source, until=seen)
+        assert len(list(again.rows())) == 6, "the facts that the first reading had"
+
+
+async def test_pages_get_new_figures_when_they_ask(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        service, _ = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        assert await service.establishments() == []
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+
+        async with asyncio.timeout(60):
+            while not (found := await service.establishments()):
+                await asyncio.sleep(0.1)
+            while "2025-02" not in await service.months(FINESS):
+                await asyncio.sleep(0.1)
+        assert [(e.finess, e.name) for e in found] == [(FINESS, FINESS)]
+        assert (await service.months(FINESS))[0] == "2025-06"
+        await tell(r, [delivery(2)])
+        async with asyncio.timeout(60):
+            while (await service.month(FINESS, "2025-02")).revision != 2:  # type: ignore[union-attr]
+                await asyncio.sleep(0.1)
+        assert await service.refresh("2025-02") in ("computing", "idle")
+        told = await Client(r).month(f"month=2025-02&finess={FINESS}")
+        assert figure(told) == (2, 2)
