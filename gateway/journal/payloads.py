@@ -6,7 +6,8 @@ payload is written in parts of 1 MB, each in a commit of its own; others' commit
 Guarantee: a payload is pending until the commit that gives it to its message; one that never comes that far (fault,
 stop) is removed, and never one that a message holds. A slice reads the same from one row and from parts.
 
-Fails: `GatewayBug` for a part that is missing, `ContentGone` when retention has emptied the payload.
+Fails: `GatewayBug` for a part that is missing, `ContentGone` when retention has emptied the payload,
+`JournalUnavailable` when another node removes what was to be held.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlmodel import Session
 
-from gateway.errors import ContentGone, GatewayBug
+from gateway.errors import ContentGone, GatewayBug, JournalUnavailable
 from gateway.journal.sql import insert, node_of, run
 
 PART = 1 << 20
@@ -41,9 +42,10 @@ def add_part(session: Session, payload_id: int, position: int, content: memoryvi
 
 
 def hold(session: Session, payload_id: int) -> None:
-    """A message holds the payload from now on. `GatewayBug` when it is not pending (any more)."""
-    if run(session, "payload_is_held", payload_id=payload_id).rowcount != 1:
-        raise GatewayBug(f"payload {payload_id} is not pending")
+    """A message holds the payload from now on. `JournalUnavailable` when it is not this process's, and whole: other
+    nodes took this one for dead, and remove it."""
+    if run(session, "payload_is_held", payload_id=payload_id, node=node_of(session), part=PART).rowcount != 1:
+        raise JournalUnavailable("what was written of the message was taken over by another node")
 
 
 def held(session: Session, payload_id: int) -> int:
@@ -66,7 +68,7 @@ def remove_some(session: Session, payload_id: int) -> bool:
         return False
     if run(session, "delete_last_part", payload_id=payload_id).rowcount:
         return True
-    hold(session, payload_id)
+    run(session, "payload_is_removed", payload_id=payload_id)
     run(session, "delete_payload", payload_id=payload_id)
     return False
 

@@ -21,7 +21,14 @@ INSERT INTO payload_pending (payload_id, node) VALUES (:payload_id, :node)
 -- name: insert_payload_part
 INSERT INTO payload_part (payload_id, position, content) VALUES (:payload_id, :position, :content)
 
+-- Held by whoever writes it, whole: a node that was taken for dead may come back while others remove the parts.
 -- name: payload_is_held
+DELETE FROM payload_pending
+ WHERE payload_id = :payload_id AND node = :node
+   AND (SELECT count(*) FROM payload_part WHERE payload_id = :payload_id) * :part
+       >= (SELECT size FROM payload WHERE id = :payload_id)
+
+-- name: payload_is_removed
 DELETE FROM payload_pending WHERE payload_id = :payload_id
 
 -- name: payload_pending

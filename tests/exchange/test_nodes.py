@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 
 from connectors.port import Outcome, OutcomeClass
+from fixtures import build
 from gateway.engine.nodes import Together
 from gateway.errors import JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.hl7.acknowledgement import read
-from gateway.journal import claims, nodes, records
+from gateway.journal import claims, nodes, payloads, records
 from gateway.journal.nodes import Left
+from gateway.journal.records import NewMessage
+from gateway.journal.sql import run
 from gateway.journal.store import Journal
 from gateway.settings import JournalSettings
 from tests.exchange import harness
-from tests.exchange.harness import ROOT, Running, Scripted, raw, replace, running, submit
+from tests.exchange.harness import ROOT, Running, Scripted, cda, raw, replace, running, submit
 from tests.postgres import Database
 
 
@@ -308,6 +312,51 @@ async def test_what_could_not_be_done_with_a_dead_node_s_messages_is_done_later(
             while (await r.state("M9"))["ack"] is None:
                 await asyncio.sleep(0.05)
         assert next(calls) >= 2
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["it knows", "it does not know yet"])
+async def test_a_big_message_whose_bytes_another_node_began_to_remove_is_not_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """A node that hangs while it writes the parts of a message: the others remove them. It wakes in the middle, and
+    must not give its message what is left of them."""
+    document = cda(payload=build.pdf(3 << 20))
+    big = build.mdm("T02", document, control_id="M1", recipients=())
+    async with two(tmp_path) as (a, b):
+        done = asyncio.Event()
+        real = records.receive
+
+        def bury(session: Session) -> Left | None:
+            token = a.gateway.journal.node
+            beat = next(t.beat for t in run(session, "nodes") if t.token == token)
+            return nodes.bury(session, token, beat, time.time())
+
+        async def take_over(journal: Journal) -> None:
+            while (left := await b.gateway.journal.write(bury)) is None:
+                await asyncio.sleep(0.01)  # it gave a sign of life in between
+            assert left.payloads and await b.gateway.journal.write(
+                lambda s: payloads.remove_some(s, left.payloads[0])
+            )
+            if knows:
+                token = journal.node
+                await a.until(lambda: journal.node != token, 30)
+            done.set()
+
+        def receive(session: Session, new: NewMessage, payload_id: int | None = None) -> records.Received:
+            if not done.is_set() and session.info["node"] == a.gateway.journal.node:
+                asyncio.run_coroutine_threadsafe(take_over(a.gateway.journal), loop).result(60)
+                if knows:
+                    session.info["node"] = a.gateway.journal.node
+            return real(session, new, payload_id)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(records, "receive", receive)
+        assert (await a.send(big)).code == "AR"
+        assert done.is_set()
+        assert (await a.send(big)).code == "AA"
+        await b.settled("M1", 30)
+        assert len(a.dmp.jobs) == 1
+        assert a.dmp.contents == [document], "the whole document"
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["it knows", "it does not know yet"])
