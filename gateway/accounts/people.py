@@ -113,7 +113,10 @@ class People:
 
     async def invited(self, secret: str) -> Invited:
         """What a link is good for."""
-        now = self._clock.now()
+        now, sha256 = self._clock.now(), secrets.sum_of(secret)
+        # whoever makes up links must not keep the writers, which messages wait for, busy
+        if not await self._journal.read(lambda s: access.invitation_there(s, sha256, now)):
+            raise NotDone("LINK", _DEAD)
 
         def look(session: Session) -> Invited:
             kind, row = _link(session, secret, now)

@@ -175,6 +175,11 @@ def invitation(session: Session, sha256: str, now: float) -> Any | None:
     return run(session, "invitation", sha256=sha256, now=now).first()
 
 
+def invitation_there(session: Session, sha256: str, now: float) -> bool:
+    """There is such a link; for a read (nothing is locked)."""
+    return run(session, "invitation_there", sha256=sha256, now=now).first() is not None
+
+
 def use_invitation(session: Session, sha256: str) -> None:
     """It is worth nothing any more."""
     run(session, "delete_invitation", sha256=sha256)

@@ -118,6 +118,9 @@ VALUES (:sha256, :kind, CAST(:account_id AS INTEGER), :now, :expires_at)
 -- name: invitation
 SELECT kind, account_id FROM invitation WHERE sha256 = :sha256 AND expires_at > :now /*pg FOR UPDATE*/
 
+-- name: invitation_there
+SELECT 1 AS there FROM invitation WHERE sha256 = :sha256 AND expires_at > :now
+
 -- name: delete_invitation
 DELETE FROM invitation WHERE sha256 = :sha256
 

@@ -11,6 +11,7 @@ Fails: `Denied` (programs), `SignInFirst` and `Forbidden` (pages); `JournalUnava
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from ipaddress import ip_address
@@ -35,6 +36,8 @@ log = logging.getLogger("gateway.web")
 
 MAX_FORM: Final = 64_000
 """Bytes of a posted form."""
+FORM_SECONDS: Final = 30.0
+"""A form must have come by then."""
 STALE: Final = "Ce formulaire n’est plus valable. Revenez à la page précédente, rechargez-la et recommencez."
 ELSEWHERE: Final = (
     "Cette demande ne vient pas d’une page de la passerelle : elle n’a pas été prise en compte."
@@ -303,7 +306,11 @@ async def read_form(request: Request) -> FormData:
         raise Forbidden(STALE, status=411)
     if int(length[:20]) > MAX_FORM:
         raise Forbidden("Le formulaire est trop long.", status=413)
-    return await request.form(max_fields=100)
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            return await request.form(max_fields=100)
+    except TimeoutError:
+        raise Forbidden(STALE, status=408) from None
 
 
 def _here(request: Request) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from gateway.web import connections, guarding
 from tests.access.people import browser, gateway
 from tests.access.test_forms import routes
-from tests.exchange.harness import Running
+from tests.exchange.harness import Running, submit
 
 NAMES = ("127.0.0.1", "localhost:8080", "[::1]:80", "127.0.0.2")
 OTHERS = ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.7", "[", "")
@@ -61,3 +64,66 @@ async def test_open_pages_are_open_under_a_name_of_this_machine_alone(tmp_path: 
 async def test_pages_that_are_opened_to_other_machines_have_any_name(tmp_path: Path) -> None:
     async with gateway(tmp_path, open_pages=True, host="0.0.0.0") as r, browser(r) as one:
         assert (await one.get("/", headers={"Host": "passerelle.hopital.example"})).status_code == 200
+
+
+@pytest.mark.sqlite
+async def test_connections_that_ask_for_nothing_keep_no_message_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have the file descriptors of the process, that of the listener."""
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 2.0)
+    async with gateway(tmp_path) as r, browser(r) as one:
+        assert (await one.get("/healthz")).status_code == 200
+        opened = [await asyncio.open_connection("127.0.0.1", r.gateway.web_port) for _ in range(12)]
+        try:
+            for _reader, writer in opened[::2]:
+                writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            assert (await r.send(submit("C-1"))).code == "AA"
+            for reader, _writer in opened:
+                # too many: at once; the others: when their request does not come
+                assert await asyncio.wait_for(reader.read(), 60) == b""
+        finally:
+            for _reader, writer in opened:
+                writer.close()
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    assert (await one.get("/healthz")).status_code == 200
+                    break
+                except httpx.TransportError:  # its own connection, kept alive, was closed too
+                    await asyncio.sleep(0.1)
+
+
+@pytest.mark.sqlite
+async def test_a_request_that_takes_long_is_not_one_that_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    async with gateway(tmp_path, open_pages=True) as r, browser(r) as one:
+
+        async def slow() -> AsyncIterator[bytes]:
+            for _ in range(6):
+                yield b"MSH|"
+                await asyncio.sleep(0.2)
+
+        assert (await one.http.post("/api/v1/validate", content=slow())).status_code == 200
+        assert (await one.get("/healthz")).status_code == 200
+
+
+@pytest.mark.sqlite
+async def test_a_form_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarding, "FORM_SECONDS", 0.5)
+    async with gateway(tmp_path) as r:
+        reader, writer = await asyncio.open_connection("127.0.0.1", r.gateway.web_port)
+        try:
+            writer.write(
+                b"POST /connexion HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrf="
+            )
+            status = await asyncio.wait_for(reader.readline(), 60)
+        finally:
+            writer.close()
+        assert status.split()[1] == b"408"
