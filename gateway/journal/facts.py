@@ -65,7 +65,8 @@ def row(fact: Fact, source: Source) -> NewFact:
     at = fact["at"].timestamp()
     known_at = fact.get("known_at")
     return NewFact(
-        fact_id=fact["fact_id"],
+        # PostgreSQL has no NUL in a text; the same everywhere, so that an id is found again
+        fact_id=fact["fact_id"].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         digest=digest(fact),
         fact=fact["fact"],
         finess=fact["finess"],

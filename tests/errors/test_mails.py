@@ -469,7 +469,9 @@ async def test_a_received_mail_as_a_notification_is_whole_and_its_files_follow(t
 async def test_a_notification_says_all_that_the_standard_mail_says(tmp_path: Path) -> None:
     """Who reads it has nothing else: every reason, and the original even when it cannot stand in a mail as it is."""
     long = RECEIVED.replace(b"\r\n\r\n", b"\r\nX-Long: " + b"x" * 1200 + b"\r\n\r\n", 1)
-    wrong = incident(1, "inbound", "902", label="Identifiant inconnu", reasons=["PID-3 : absent", "TXA-9 : vide"])
+    wrong = incident(
+        1, "inbound", "902", label="Identifiant inconnu", reasons=["PID-3 : absent", "TXA-9 : vide"]
+    )
     async with operating(tmp_path) as operator:
         for raw, keys in ((RECEIVED, {}), (long, {}), (long, {"reattach": False})):
             mail, _ = await sent(operator, tmp_path, [wrong], {1: raw}, "mail", form="mdn", **keys)

@@ -53,6 +53,14 @@ async def test_the_same_fact_changes_nothing_and_another_content_is_a_conflict(j
     assert await journal.read(facts.newest) == 2
 
 
+async def test_an_id_with_a_nul_is_kept_and_found_again(journal: Journal) -> None:
+    one = facts.row(fact(1, fact_id="a\0b"), "event")
+    for expected in ((1, 0), (0, 1)):
+        added = await journal.write(lambda s: facts.add_many(s, [one]))
+        assert (added.new, added.same) == expected
+    assert one.fact_id in await journal.read(lambda s: facts.known(s, [one.fact_id]))
+
+
 async def test_facts_are_written_in_one_order_whichever_they_are_told_in(
     journal: Journal, place: Place
 ) -> None:
