@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ from indicators.files import CONTRADICTION, SHOWN
 
 log = logging.getLogger("gateway.facts")
 
-GROUP = 500
+GROUP = 200
 """Facts of one commit."""
-SLICE = 50
+SLICE = 20
 """Lines that are read without letting others in."""
 MAX_LINE = 100_000
 """Bytes of a line."""
@@ -144,7 +145,10 @@ class FactIntake:
     async def _write(self, group: list[NewFact]) -> facts.Added:
         if not group:
             return facts.Added()
+        began = time.monotonic()
         added = await self._journal.write(partial(facts.add_many, facts=group))
+        # as long again for the others: an import has time, an ACK has not
+        await asyncio.sleep(time.monotonic() - began)
         if added.conflicts:
             # somebody else told one of them since the file was looked at
             raise FactFaults([CONTRADICTION], len(added.conflicts), conflict=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -51,29 +52,24 @@ class Submission(msgspec.Struct, eq=False):
     patient: str
     qualified: bool
     historical: bool
-    date: float | None
-    """Date of the document."""
+    dated: Any
+    """Date of the document as told (ISO 8601): few are ever asked for it, and reading one costs as much as all else."""
     at: float
     """When the word that describes it was said."""
     attempts: list[Attempt]
     _index: dict[tuple[str, Channel], Attempt] | None = None
 
-    def attempt(self, channel: Channel, recipient: str) -> Attempt | None:
-        """The attempt to that recipient, if any fact told of it."""
-        if self._index is None:
-            if len(self.attempts) < _INDEXED_FROM:
-                for a in self.attempts:
-                    # addresses are kept once: the same one is the same object
-                    if a.recipient is recipient and a.channel is channel:
-                        return a
-                return None
-            self._index = {(a.recipient, a.channel): a for a in self.attempts}
-        return self._index.get((recipient, channel))
+    @property
+    def date(self) -> float | None:
+        """Date of the document, in seconds since 1970."""
+        return instant_of(self.dated)
 
     def add(self, attempt: Attempt) -> None:
         """One more."""
         self.attempts.append(attempt)
-        if self._index is not None:
+        if len(self.attempts) >= _INDEXED_FROM:
+            if self._index is None:
+                self._index = {(a.recipient, a.channel): a for a in self.attempts}
             self._index[attempt.recipient, attempt.channel] = attempt
 
 
@@ -156,6 +152,7 @@ class DeliveryFold:
             document.deletions = tuple(sorted({*document.deletions, (channel, recipient, at)}))
             return
         control_id, code = told.control_id or "", told.code or ""
+        attempt: Attempt | None
         if code:
             code = self._texts.setdefault(code, code)
         for submission in document.submissions:
@@ -163,7 +160,15 @@ class DeliveryFold:
                 # the earliest word describes the submission, whatever the order in which words come
                 if at <= submission.at:
                     self._earlier(submission, told, at)
-                attempt = submission.attempt(channel, recipient)
+                if submission._index is None:
+                    for attempt in submission.attempts:
+                        # addresses are kept once: the same one is the same object
+                        if attempt.recipient is recipient and attempt.channel is channel:
+                            break
+                    else:
+                        attempt = None
+                else:
+                    attempt = submission._index.get((recipient, channel))
                 break
         else:
             submission = Submission(document, control_id, unique_id, *self._described(told), at, [])
@@ -197,7 +202,7 @@ class DeliveryFold:
         found = self._channels[address] = channel_of(lower), self._texts.setdefault(lower, lower)
         return found
 
-    def _described(self, told: Delivery) -> tuple[int, str, str, Ref | None, str, bool, bool, float | None]:
+    def _described(self, told: Delivery) -> tuple[int, str, str, Ref | None, str, bool, bool, Any]:
         """What a word says of its submission, in the order of the fields from `version` on."""
         brought, one = told.document, self._texts.setdefault
         type_code, finess, patient = brought.type_code, told.finess, told.patient or ""
@@ -214,7 +219,7 @@ class DeliveryFold:
             one(patient, patient),
             bool(told.ins_qualified),
             bool(told.historical),
-            instant_of(brought.date),
+            brought.date,
         )
 
     def _earlier(self, s: Submission, told: Delivery, at: float) -> None:
@@ -224,12 +229,12 @@ class DeliveryFold:
         if _same(s, told):
             s.at = at
             return
-        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date
+        known = s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated
         said = self._described(told)
         before = _description(s)
-        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = said
+        s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = said
         if at == s.at and before <= _description(s):
-            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.date = known
+            s.version, s.type_code, s.finess, s.ref, s.patient, s.qualified, s.historical, s.dated = known
         s.at = at
 
     def __iter__(self) -> Iterator[Document]:
@@ -251,7 +256,7 @@ def _same(s: Submission, told: Delivery) -> bool:
             if ref is None
             else stay is not None and ref[1] == stay.value and ref[0] == (stay.authority or told.finess)
         )
-        and s.date == instant_of(brought.date)
+        and s.dated == brought.date
     )
 
 

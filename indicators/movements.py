@@ -65,15 +65,15 @@ class Said(NamedTuple):
 
     def begins(self) -> float:
         """When an admission took place: ZBE-2, else PV1-44, EVN-6, EVN-2, the message."""
-        return next(
-            t for t in (self.moved, self.admitted, self.occurred, self.recorded, self.said) if t > NEVER
-        )
+        if self.moved > NEVER:  # nearly always
+            return self.moved
+        return next(t for t in (self.admitted, self.occurred, self.recorded, self.said) if t > NEVER)
 
     def ends(self) -> float:
         """When a discharge took place: ZBE-2, else PV1-45, EVN-6, EVN-2, the message."""
-        return next(
-            t for t in (self.moved, self.discharged, self.occurred, self.recorded, self.said) if t > NEVER
-        )
+        if self.moved > NEVER:
+            return self.moved
+        return next(t for t in (self.discharged, self.occurred, self.recorded, self.said) if t > NEVER)
 
     def instant(self) -> float:
         """When a movement took place."""

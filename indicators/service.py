@@ -49,7 +49,7 @@ REST = 10.0
 AFTER_FAILURE = 60.0
 PATIENCE = 2.0
 """Seconds that a page waits for new figures."""
-REMEMBERED = 32
+REMEMBERED = 8
 """Results of `as_of` that are kept in memory."""
 _RUN = ""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -211,12 +211,14 @@ Any_ = (
     | UserCensus
     | ConsultationVisit
 )
+_KINDS: dict[str, Any] = {kind.__struct_config__.tag: kind for kind in get_args(Any_)}
 _decode: Callable[[str | bytes], Any_] = msgspec.json.Decoder(Any_).decode
 
 
 def of(fact: Fact) -> Any_:
     """Of a checked fact."""
-    told: Any_ = msgspec.convert(fact, Any_)
+    # by its kind: told only that it is one of twelve, msgspec takes ten times as long
+    told: Any_ = msgspec.convert(fact, _KINDS[fact["fact"]])
     return told
 
 

@@ -450,6 +450,8 @@ def test_the_time_to_take_over_is_that_of_a_node_that_was_there() -> None:
     taken = in_hand(V1, 10.8, 13.1)
     there = [Left(5, 13.1, 0, None), Left(6, 20, 1, None), Stopped(20.1, 1, "end", "", (), None)]
     assert judge([*good(), killed, taken, *there]).taken_over == (pytest.approx(2.2),)
+    slow = Hung(11.5, 12.0, 1, STARVED)
+    assert judge([*good(), killed, taken, *there, slow]).taken_over == (pytest.approx(2.2),)
     for disturbed in (
         Stopped(12.0, SERVER, "server", "", (), ("C-M01",)),
         Stopped(12.0, 1, "kill", "", (), ("C-M01",)),
