@@ -62,6 +62,7 @@ from gateway.rules import Preset, RuleBook
 from gateway.settings import Settings, WebSettings
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
+from gateway.web.connections import Connection
 from gateway.web.guard import Guard
 from gateway.web.guarding import Guarding
 from indicators.bookkeeper import Bookkeeper
@@ -477,6 +478,7 @@ class _Web:
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=Connection,
             server_header=False,
             # whoever could name another address would not be locked out by theirs
             proxy_headers=bool(settings.trusted_proxies),

@@ -37,6 +37,12 @@ UNKNOWN_FINESS = "UNKNOWN"
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
+FIRST, END = datetime(1800, 1, 1, tzinfo=UTC), datetime(2500, 1, 1, tzinfo=UTC)
+"""Instants that a fact may have. `00010101` and `99991231` are written for "none": they have no year before or after
+them, and in some time zones no day either, so that one of them would stop the figures of everybody for ever."""
+
+Instant = Annotated[AwareDatetime, Field(ge=FIRST, lt=END)]
+Day = Annotated[date, Field(ge=FIRST.date(), lt=END.date())]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
 Version = Annotated[int, Field(strict=False, ge=0, le=1_000_000)]
 Finess = Annotated[str, StringConstraints(pattern=r"^([0-9][0-9AB][0-9]{7}|UNKNOWN)$")]
@@ -70,7 +76,7 @@ class DocumentRef(TypedDict, total=False):
     version: Version | None
     type_code: Required[Text]
     type_system: Text | None
-    date: Annotated[AwareDatetime | date | None, Field(union_mode="left_to_right")]
+    date: Annotated[Instant | Day | None, Field(union_mode="left_to_right")]
 
 
 @with_config(_STRICT)
@@ -99,7 +105,7 @@ class Movement(TypedDict, total=False):
 
     id: Text | None
     action: Required[Literal["INSERT", "UPDATE", "CANCEL"]]
-    at: AwareDatetime | None
+    at: Instant | None
     trigger: Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9]{2}$")] | None
 
 
@@ -110,8 +116,8 @@ class Common(TypedDict, total=False):
     """
 
     fact_id: Required[Text]
-    at: Required[AwareDatetime]
-    known_at: AwareDatetime | None
+    at: Required[Instant]
+    known_at: Instant | None
     finess: Required[Finess]
 
 
@@ -149,10 +155,10 @@ class StayEvent(Common, total=False):
     patient_class: Annotated[str, StringConstraints(max_length=8)] | None
     kind: Annotated[str, StringConstraints(max_length=8)] | None
     movement: Required[Movement]
-    admitted_at: AwareDatetime | None
-    discharged_at: AwareDatetime | None
-    occurred_at: AwareDatetime | None
-    recorded_at: AwareDatetime | None
+    admitted_at: Instant | None
+    discharged_at: Instant | None
+    occurred_at: Instant | None
+    recorded_at: Instant | None
 
 
 @with_config(_STRICT)
@@ -298,6 +304,8 @@ _SENTENCES = {
     "timezone_aware": "date sans décalage horaire",
     "literal_error": "valeur hors de la liste",
     "string_pattern_mismatch": "forme inattendue",
+    "greater_than_equal": "date ou nombre hors des limites",
+    "less_than": "date ou nombre hors des limites",
 }
 
 

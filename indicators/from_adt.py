@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo
 from gateway.hl7.adt_event import MERGE_EVENTS, STAY_EVENTS, AdtEvent
 from gateway.hl7.transmission import PatientId
 from indicators.facts import (
+    END,
+    FIRST,
     UNKNOWN_FINESS,
     Consent,
     Consulting,
@@ -68,7 +70,8 @@ def stay_ref(number: PatientId | None) -> StayRef | None:
 
 
 def instant(text: str, zone: ZoneInfo) -> datetime | None:
-    """An HL7 TS of at least 8 digits; without an offset it is local time. None for ""."""
+    """An HL7 TS of at least 8 digits; without an offset it is local time. None for "", and for a date that stands for
+    none (`00010101`, `99991231`)."""
     if not text:
         return None
     digits, offset = text, None
@@ -80,7 +83,8 @@ def instant(text: str, zone: ZoneInfo) -> datetime | None:
     whole, _, fraction = digits.partition(".")
     parsed = datetime.strptime(whole.ljust(14, "0"), "%Y%m%d%H%M%S")
     micro = int(fraction[:6].ljust(6, "0")) if fraction else 0
-    return parsed.replace(microsecond=micro, tzinfo=offset or zone)
+    moment = parsed.replace(microsecond=micro, tzinfo=offset or zone)
+    return moment if FIRST <= moment < END else None
 
 
 def facts_of(

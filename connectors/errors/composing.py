@@ -30,6 +30,7 @@ from connectors.mss.inbound.parts import (
     text_part,
     token,
 )
+from connectors.mss.inbound.reports import MAX_LABEL
 from connectors.mss.wording import ascii_form, one_line
 
 _KINDS = {
@@ -99,7 +100,7 @@ def _notification(told: Told, sender: str) -> bytes:
         # MSH-10 may hold what a Message-ID may not
         name = re.sub(r"[^0-9A-Za-z._-]", "_", told.control_id)
         lines.append(f"Original-Message-ID: <{name}@{own_address(sender).rpartition('@')[2]}>")
-    label = ascii_form(one_line(told.label))
+    label = ascii_form(one_line(told.label))[:MAX_LABEL]
     lines += [
         "Disposition: automatic-action/MDN-sent-automatically; processed/error",
         f"Error: {token(told.code)}^{label}^applicationErrorCondition| E^Error^errorSeverity",

@@ -33,7 +33,7 @@ def open_desk(journal: Journal, settings: WebSettings, clock: Clock) -> Desk:
     sessions = Sessions(journal, accounts, clock)
     by_password = settings.oidc is None or settings.oidc.passwords
     return Desk(
-        People(journal, accounts, passwords, sessions, clock),
+        People(journal, accounts, passwords, sessions, clock, by_password, settings.oidc is not None),
         sessions,
         SignIn(journal, accounts, passwords, sessions, clock, by_password),
         ApiTokens(journal, clock),

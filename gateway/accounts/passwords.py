@@ -91,9 +91,13 @@ class Passwords:
         again = self._hasher.check_needs_rehash(kept)
         return True, self._hasher.hash(_normal(password)) if again else None
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def check_room(self) -> None:
+        """Raises `Busy` when too many wait."""
         if self._waiting >= MAX_WAITING:
             raise Busy("too many passwords are being looked at")
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        self.check_room()
         self._waiting += 1
         try:
             async with self._places:

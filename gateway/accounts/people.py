@@ -80,12 +80,17 @@ class People:
         passwords: Passwords,
         sessions: Sessions,
         clock: Clock,
+        by_password: bool = True,
+        external: bool = False,
     ) -> None:
+        """`by_password`, `external`: the ways in that there are."""
         self._journal = journal
         self._settings = settings
         self._passwords = passwords
         self._sessions = sessions
         self._clock = clock
+        self._by_password = by_password
+        self._external = external
 
     # --- one-time links -------------------------------------------------------------------------------------
 
@@ -108,7 +113,10 @@ class People:
 
     async def invited(self, secret: str) -> Invited:
         """What a link is good for."""
-        now = self._clock.now()
+        now, sha256 = self._clock.now(), secrets.sum_of(secret)
+        # whoever makes up links must not keep the writers, which messages wait for, busy
+        if not await self._journal.read(lambda s: access.invitation_there(s, sha256, now)):
+            raise NotDone("LINK", _DEAD)
 
         def look(session: Session) -> Invited:
             kind, row = _link(session, secret, now)
@@ -252,7 +260,7 @@ class People:
             if row.role == role:
                 return
             if role is not Role.ADMINISTRATEUR:
-                _not_the_last(session, row)
+                self._not_the_last(session, row)
             access.change(session, "set_role", row.id, role=role.value)
             access.close_sessions(session, row.id)
             note(session, now, who, "role-changed", row.login, before=row.role, after=role.value)
@@ -265,6 +273,8 @@ class People:
 
         def change(session: Session, row: Any, now: float) -> None:
             _free(session, subject, row.id)
+            if subject is None and not (row.password is not None and self._by_password):
+                self._not_the_last(session, row)
             access.change(session, "set_subject", row.id, subject=subject)
             access.close_sessions(session, row.id)
             note(session, now, who, "subject-changed", row.login, external=bool(subject))
@@ -277,7 +287,7 @@ class People:
         def change(session: Session, row: Any, now: float) -> None:
             match deed:
                 case "disable":
-                    _not_the_last(session, row)
+                    self._not_the_last(session, row)
                     access.change(session, "set_disabled", row.id, disabled=True)
                     access.close_sessions(session, row.id)
                     access.drop_invitations(session, row.id)
@@ -293,10 +303,24 @@ class People:
         now, name = self._clock.now(), canonical(login)
 
         def operation(session: Session) -> None:
-            access.administrators(session)
+            self._administrators(session)
             change(session, _account(session, name), now)
 
         await self._journal.write(operation)
+
+    def _administrators(self, session: Session) -> set[int]:
+        return set(access.administrators(session, by_password=self._by_password, external=self._external))
+
+    def _not_the_last(self, session: Session, row: Any) -> None:
+        """An administrator remains who can log in (one who was only invited cannot yet)."""
+        if (
+            row.role == Role.ADMINISTRATEUR
+            and not row.disabled
+            and not self._administrators(session) - {row.id}
+        ):
+            raise NotDone(
+                "LAST", "C’est le dernier administrateur : donnez d’abord ce rôle à un autre compte."
+            )
 
     # --- what a person changes ------------------------------------------------------------------------------
 
@@ -339,12 +363,6 @@ def _account(session: Session, login: str) -> Any:
     if row is None:
         raise NotDone("UNKNOWN", "Ce compte n’existe pas.")
     return row
-
-
-def _not_the_last(session: Session, row: Any) -> None:
-    """An administrator remains."""
-    if row.role == Role.ADMINISTRATEUR and not set(access.administrators(session)) - {row.id}:
-        raise NotDone("LAST", "C’est le dernier administrateur : donnez d’abord ce rôle à un autre compte.")
 
 
 def _free(session: Session, subject: str | None, account_id: int | None) -> None:

@@ -12,6 +12,7 @@ Fails: `Refused` (a French sentence), `passwords.Busy`, `JournalUnavailable`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from sqlmodel import Session
@@ -82,6 +83,8 @@ class SignIn:
 
     async def enter(self, login: str, password: str, peer: str, agent: str, before: str = "") -> Opened:
         """A new session. `before`: sum of the session that the browser had, which ends."""
+        # who is only asked to come again has not failed
+        self._passwords.check_room()
         now = self._clock.now()
         name = canonical(login)
         tried = await self._journal.write(lambda s: self._count(s, name, peer, now))
@@ -94,11 +97,16 @@ class SignIn:
         account_id = tried.account_id
 
         def entered(session: Session) -> Opened:
+            # before the account's row, as `_count`: the other order would be a deadlock of two tries
+            self._take_back(session, peer)
+            row: Any = access.account_of(session, account_id)
+            if row is None or row.disabled or row.password != tried.password:
+                # while it was looked at: an administrator closed the account, or another password was chosen
+                raise Refused(WRONG)
             if rehashed is not None:
                 access.change(
                     session, "rehash_password", account_id, password=rehashed, before=tried.password
                 )
-            self._take_back(session, peer)
             if before:
                 access.close_session(session, before)
             return self._sessions.open(
@@ -109,6 +117,7 @@ class SignIn:
 
     async def check(self, account_id: int, password: str, peer: str) -> bool:
         """Whether it is the password of an account that is logged in (before it may be changed); failures count."""
+        self._passwords.check_room()
         now = self._clock.now()
         row = await self._journal.write(lambda s: access.account_of(s, account_id))
         if row is None:
@@ -188,6 +197,13 @@ class SignIn:
 
 
 def _of_peer(peer: str) -> str:
+    """Of IPv6 the network: one machine has as many addresses in it as it likes."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return f"peer {peer}"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return f"peer {ip_network((int(address), 64), strict=False)}"
     return f"peer {peer}"
 
 

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 from gateway.cda.document import Document
 from gateway.hl7.profile.datatypes import is_timestamp
 from gateway.hl7.transmission import PATIENT_DOMAIN, PatientId, Transmission
-from indicators.facts import UNKNOWN_FINESS, Fact, read
+from indicators.facts import END, FIRST, UNKNOWN_FINESS, Fact, read
 from indicators.from_adt import PatientKey, instant, keyed_by, stay_ref
 
 CHANNELS = ("dmp", "mss")
@@ -334,5 +334,6 @@ def _day(text: str, zone: ZoneInfo) -> str | None:
     if not is_timestamp(text, 8):
         return None
     if len(text) == 8:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:])).isoformat()
+        day = date(int(text[:4]), int(text[4:6]), int(text[6:]))
+        return day.isoformat() if FIRST.date() <= day < END.date() else None
     return _instant(text, zone)

@@ -62,10 +62,12 @@ def change(session: Session, name: str, account_id: int, **values: Any) -> None:
     run(session, name, account_id=account_id, **values)
 
 
-def administrators(session: Session) -> list[int]:
-    """Accounts that may administer; locked with all that decides of the last of them."""
+def administrators(session: Session, *, by_password: bool, external: bool) -> list[int]:
+    """Accounts that may administer and can log in (by which ways there are); locked with all that decides of the last
+    of them."""
     lock(session, "administrators")
-    return list(run(session, "administrators").scalars())
+    ways = {"by_password": int(by_password), "external": int(external)}
+    return list(run(session, "administrators", **ways).scalars())
 
 
 def failure(session: Session, key: str) -> Any | None:
@@ -171,6 +173,11 @@ def add_invitation(
 def invitation(session: Session, sha256: str, now: float) -> Any | None:
     """What a link is good for."""
     return run(session, "invitation", sha256=sha256, now=now).first()
+
+
+def invitation_there(session: Session, sha256: str, now: float) -> bool:
+    """There is such a link; for a read (nothing is locked)."""
+    return run(session, "invitation_there", sha256=sha256, now=now).first() is not None
 
 
 def use_invitation(session: Session, sha256: str) -> None:

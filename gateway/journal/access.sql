@@ -41,8 +41,12 @@ UPDATE account SET disabled = :disabled WHERE id = :account_id
 -- name: set_subject
 UPDATE account SET subject = :subject WHERE id = :account_id
 
+-- Those who can come in: by a password that is chosen, or by the OpenID Connect provider.
 -- name: administrators
-SELECT id FROM account WHERE role = 'administrateur' AND NOT disabled ORDER BY id /*pg FOR UPDATE*/
+SELECT id FROM account
+ WHERE role = 'administrateur' AND NOT disabled
+   AND ((password IS NOT NULL AND :by_password = 1) OR (subject IS NOT NULL AND :external = 1))
+ ORDER BY id /*pg FOR UPDATE*/
 
 -- name: account_failed
 UPDATE account SET failures = :failures, failed_at = :now, locked_until = CAST(:locked_until AS DOUBLE PRECISION)
@@ -113,6 +117,9 @@ VALUES (:sha256, :kind, CAST(:account_id AS INTEGER), :now, :expires_at)
 
 -- name: invitation
 SELECT kind, account_id FROM invitation WHERE sha256 = :sha256 AND expires_at > :now /*pg FOR UPDATE*/
+
+-- name: invitation_there
+SELECT 1 AS there FROM invitation WHERE sha256 = :sha256 AND expires_at > :now
 
 -- name: delete_invitation
 DELETE FROM invitation WHERE sha256 = :sha256

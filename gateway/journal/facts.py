@@ -65,7 +65,8 @@ def row(fact: Fact, source: Source) -> NewFact:
     at = fact["at"].timestamp()
     known_at = fact.get("known_at")
     return NewFact(
-        fact_id=fact["fact_id"],
+        # PostgreSQL has no NUL in a text; the same everywhere, so that an id is found again
+        fact_id=fact["fact_id"].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         digest=digest(fact),
         fact=fact["fact"],
         finess=fact["finess"],
@@ -79,7 +80,8 @@ def row(fact: Fact, source: Source) -> NewFact:
 def add(session: Session, facts: Iterable[NewFact]) -> Added:
     """Write a few facts, one by one: for the commits of exchanges."""
     added = Added()
-    for number, new in enumerate(facts):
+    # by id: two nodes with the same facts in two orders would wait for each other
+    for number, new in sorted(enumerate(facts), key=lambda one: one[1].fact_id):
         if run(session, "insert_indicator_fact", **_parameters(new)).rowcount == 1:
             added.new += 1
         elif run(session, "digest_of_fact", fact_id=new.fact_id).scalar_one() == new.digest:

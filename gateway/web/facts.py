@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections import Counter
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ from indicators.files import SHOWN
 MAX_JSON = 500_000
 """Bytes of events, of a census, or of facts as one JSON array: they are read in one go."""
 MAX_FILE = 4_000_000_000
-"""Bytes of facts as JSON lines."""
+"""Bytes of facts as JSON lines, at most (see `room`)."""
 LINES = "application/x-ndjson"
 CONFLICT = "Ces faits contredisent ce qui est connu : rien n'a été retenu."
 INVALID = "Des faits sont incorrects : rien n'a été retenu."
@@ -165,12 +166,18 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+def room() -> int:
+    """Bytes that a file may have: the folder of temporary files may be the journal's disk, or memory (tmpfs), and a
+    message needs both."""
+    return min(MAX_FILE, shutil.disk_usage(tempfile.gettempdir()).free // 2)
+
+
 async def _spool(request: Request, kept: IO[bytes]) -> None:
-    size = 0
+    size, limit = 0, room()
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_FILE:
-            raise Denied(413, "TOO_LARGE", f"La demande est trop longue ({MAX_FILE} octets au plus).")
+        if size > limit:
+            raise Denied(413, "TOO_LARGE", f"La demande est trop longue ({limit} octets au plus).")
         await asyncio.to_thread(kept.write, chunk)
 
 

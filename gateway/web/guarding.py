@@ -11,8 +11,10 @@ Fails: `Denied` (programs), `SignInFirst` and `Forbidden` (pages); `JournalUnava
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +36,8 @@ log = logging.getLogger("gateway.web")
 
 MAX_FORM: Final = 64_000
 """Bytes of a posted form."""
+FORM_SECONDS: Final = 30.0
+"""A form must have come by then."""
 STALE: Final = "Ce formulaire n’est plus valable. Revenez à la page précédente, rechargez-la et recommencez."
 ELSEWHERE: Final = (
     "Cette demande ne vient pas d’une page de la passerelle : elle n’a pas été prise en compte."
@@ -88,6 +92,7 @@ class Guarding:
         self, settings: WebSettings, access: Access, sessions: Sessions, tokens: ApiTokens, trace: Trace
     ) -> None:
         self._open = settings.pages_are_open
+        self._names = _own_names(settings)
         self._ours = settings.public_url
         self._access = access
         self._sessions = sessions
@@ -138,7 +143,7 @@ class Guarding:
         page = self.page(right)
 
         async def dependency(request: Request) -> Caller | None:
-            return await self.session(request) if self._open else await page(request)
+            return await self.session(request) if self._is_open(request) else await page(request)
 
         return dependency
 
@@ -146,7 +151,7 @@ class Guarding:
         """Open to anybody, or as `api`."""
 
         async def dependency(request: Request) -> Caller | None:
-            return None if self._open else await self._program(request, right, scopes)
+            return None if self._is_open(request) else await self._program(request, right, scopes)
 
         return dependency
 
@@ -214,6 +219,17 @@ class Guarding:
 
     # --- inside ---------------------------------------------------------------------------------------------
 
+    def _is_open(self, request: Request) -> bool:
+        """Open, and asked for by a name of this machine: a page of another site may give itself this address (DNS
+        rebinding), and would read what is open to whoever sits here."""
+        if not self._open or self._names is None:
+            return self._open
+        try:
+            name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._names or _is_loopback(name)
+
     async def _program(self, request: Request, right: Right, scopes: tuple[str, ...]) -> Caller:
         header = request.headers.get("authorization")
         if header is None and self.cookies.session(request):
@@ -265,6 +281,21 @@ class Guarding:
         await self._trace.add_once(actor(caller), action, path, method=request.method)
 
 
+def _own_names(settings: WebSettings) -> frozenset[str] | None:
+    """Names by which browsers may ask for open pages; None: any, for the settings open them to other machines."""
+    if not settings.loopback:
+        return None
+    public = urlsplit(settings.public_url or "").hostname
+    return frozenset(filter(None, ("localhost", settings.host.lower(), public)))
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 async def read_form(request: Request) -> FormData:
     """The fields of a posted form; of a bounded one. Raises `Forbidden` (413, 415…)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -275,7 +306,11 @@ async def read_form(request: Request) -> FormData:
         raise Forbidden(STALE, status=411)
     if int(length[:20]) > MAX_FORM:
         raise Forbidden("Le formulaire est trop long.", status=413)
-    return await request.form(max_fields=100)
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            return await request.form(max_fields=100)
+    except TimeoutError:
+        raise Forbidden(STALE, status=408) from None
 
 
 def _here(request: Request) -> str:

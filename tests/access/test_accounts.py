@@ -12,10 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.accounts.desk import open_desk
+from gateway.accounts.people import NotDone
 from gateway.accounts.trace import Actor
+from gateway.exchange.identifiers import Clock
 from gateway.rights import Role
+from gateway.settings import WebSettings
+from gateway.settings_web import AccountSettings, OidcSettings
 from tests.access.people import (
     ADMIN,
+    CHEAP,
     OTHER,
     PASSWORD,
     actions,
@@ -115,6 +121,59 @@ async def test_the_last_administrator_remains(tmp_path: Path) -> None:
             return_exceptions=True,
         )
         assert sum(isinstance(x, Exception) for x in both) == 1, "not even when both go at once"
+
+
+async def test_an_administrator_who_cannot_come_in_yet_does_not_count(tmp_path: Path) -> None:
+    """Invited, the link not used (or lost): were the other one to go, nobody could administer any more."""
+    async with gateway(tmp_path) as r, browser(r) as boss:
+        await first(r, boss)
+        people = r.gateway.desk.people
+        link = await people.invite("second", "", Role.ADMINISTRATEUR, "899700000001", Actor("a"))
+        for going in (
+            people.act(ADMIN, "disable", Actor("a")),
+            people.set_role(ADMIN, Role.LECTEUR, Actor("a")),
+        ):
+            with pytest.raises(NotDone) as refused:
+                await going
+            assert refused.value.code == "LAST", "nor by a provider that there is not"
+        await people.accept(link.secret, "", "", PASSWORD, "127.0.0.1", "essai")
+        await people.act(ADMIN, "disable", Actor("a"))
+
+
+@pytest.mark.sqlite
+async def test_the_last_administrator_keeps_the_way_in(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as r:
+        journal, clock = r.gateway.journal, Clock()
+        web = WebSettings(
+            accounts=AccountSettings(**CHEAP), oidc=OidcSettings(issuer="https://x.test", client_id="x")
+        )
+        people = open_desk(journal, web, clock).people
+        await people.invite("seule", "", Role.ADMINISTRATEUR, "899700000001", Actor("a"))
+        with pytest.raises(NotDone) as refused:
+            await people.set_subject("seule", None, Actor("a"))
+        assert refused.value.code == "LAST"
+        await people.set_subject("seule", "899700000002", Actor("a"))
+        await add(r, ADMIN, Role.ADMINISTRATEUR)
+        await people.set_subject("seule", None, Actor("a"))
+
+
+async def test_a_link_that_two_use_at_once_gives_one_account_one_password(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as r:
+        people = r.gateway.desk.people
+        printed = await people.first()
+        assert printed is not None
+        got = await asyncio.gather(
+            *(people.accept(printed.secret, f"admin{n}", "", PASSWORD, "127.0.0.1", "x") for n in range(4)),
+            return_exceptions=True,
+        )
+        assert sorted(isinstance(x, NotDone) for x in got) == [False, True, True, True]
+        invited = await people.invite("camille", "", Role.LECTEUR, None, Actor("a"))
+        got = await asyncio.gather(
+            *(people.accept(invited.secret, "", "", p, "127.0.0.1", "x") for p in (PASSWORD, OTHER) * 2),
+            return_exceptions=True,
+        )
+        assert sorted(isinstance(x, NotDone) for x in got) == [False, True, True, True]
+        assert len(await people.everybody()) == 2
 
 
 async def test_a_password_is_changed_and_all_other_sessions_end(tmp_path: Path) -> None:

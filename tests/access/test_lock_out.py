@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts import sign_in
+from gateway.accounts import passwords, sign_in
 from gateway.accounts.trace import Actor
 from gateway.rights import Role
-from tests.access.people import ADMIN, PASSWORD, add, browser, gateway, trace
+from tests.access.people import ADMIN, OTHER, PASSWORD, add, browser, gateway, trace
 from tests.exchange import harness
 
 LOCK = {"lock_after": 3, "lock_first": 600.0, "lock_longest": 3000.0, "lock_address_after": 100}
@@ -147,3 +147,58 @@ async def test_a_wrong_old_password_counts_as_a_failure(tmp_path: Path) -> None:
         await r.gateway.desk.people.act(ADMIN, "unlock", Actor("essai"))
         changed = await one.post("/compte/mot-de-passe", of="/compte", old=PASSWORD, **fields)
         assert changed.status_code == 303
+
+
+@pytest.mark.parametrize("change", ["password", "disable"])
+async def test_who_is_looked_at_while_the_account_changes_does_not_come_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A password that became known is changed: a try with the old one that began before must open no session."""
+    async with gateway(tmp_path) as r:
+        await add(r, "alex", Role.ADMINISTRATEUR)
+        await add(r, ADMIN, Role.ADMINISTRATEUR)
+        desk = r.gateway.desk
+        looking = desk.sign_in._passwords
+        verify = looking.verify
+
+        async def slowly(kept: str | None, password: str) -> tuple[bool, str | None]:
+            found = await verify(kept, password)
+            if change == "disable":
+                await desk.people.act(ADMIN, "disable", Actor("essai"))
+            else:
+                link = await desk.people.reset(ADMIN, Actor("essai"))
+                await desk.people.accept(link.secret, "", "", OTHER, "127.0.0.1", "essai")
+            return found
+
+        monkeypatch.setattr(looking, "verify", slowly)
+        with pytest.raises(sign_in.Refused):
+            await desk.sign_in.enter(ADMIN, PASSWORD, "192.0.2.1", "essai")
+        with harness.raw(tmp_path) as db:
+            opened = db.execute("SELECT count(*) FROM web_session WHERE peer = '192.0.2.1'").fetchone()
+            assert opened == (0,)
+
+
+@pytest.mark.sqlite
+async def test_who_is_asked_to_come_again_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who floods the log-in would lock the others out."""
+    async with gateway(tmp_path, accounts=LOCK) as r, browser(r) as one:
+        await add(r, ADMIN, Role.ADMINISTRATEUR)
+        with monkeypatch.context() as full:
+            full.setattr(passwords, "MAX_WAITING", 0)
+            for _ in range(5):
+                answer = await one.sign_in()
+                assert answer.status_code == 503 and "réessayez dans un instant" in answer.text
+        assert (await one.sign_in()).status_code == 303
+
+
+def test_an_ipv6_network_is_one_address() -> None:
+    """Whoever has one address of a /64 has 2^64 of them."""
+    one, same, other = (
+        sign_in._of_peer(a) for a in ("2001:db8:1:2::7", "2001:DB8:1:2:ffff::1", "2001:db8:1:3::7")
+    )
+    assert one == same != other
+    assert sign_in._of_peer("192.0.2.1") == "peer 192.0.2.1" != sign_in._of_peer("192.0.2.2")
+    assert sign_in._of_peer("::ffff:192.0.2.1") != sign_in._of_peer("::ffff:192.0.2.2")
+    assert sign_in._of_peer("pas une adresse") == "peer pas une adresse"

@@ -466,6 +466,37 @@ async def test_a_received_mail_as_a_notification_is_whole_and_its_files_follow(t
     assert classify(mail.raw) is Kind.MDN
 
 
+async def test_a_notification_says_all_that_the_standard_mail_says(tmp_path: Path) -> None:
+    """Who reads it has nothing else: every reason, and the original even when it cannot stand in a mail as it is."""
+    long = RECEIVED.replace(b"\r\n\r\n", b"\r\nX-Long: " + b"x" * 1200 + b"\r\n\r\n", 1)
+    wrong = incident(
+        1, "inbound", "902", label="Identifiant inconnu", reasons=["PID-3 : absent", "TXA-9 : vide"]
+    )
+    async with operating(tmp_path) as operator:
+        for raw, keys in ((RECEIVED, {}), (long, {}), (long, {"reattach": False})):
+            mail, _ = await sent(operator, tmp_path, [wrong], {1: raw}, "mail", form="mdn", **keys)
+            fields, files = notification(mail)
+            assert str(fields["Error"]).startswith("902^")
+            assert "PID-3 : absent" in mail.text() and "TXA-9 : vide" in mail.text()
+            assert "Que faire" in mail.text()
+            if raw is long:
+                assert attachments(mail)["message_original.eml"] == long
+            assert ("IHE_XDM.ZIP" in files) == (not keys)
+
+
+async def test_the_words_of_a_destination_never_make_a_line_too_long(tmp_path: Path) -> None:
+    """A server refuses such a mail for good, and nobody would hear of the error."""
+    raw = build.mdm("T02", build.cda_n1())
+    async with operating(tmp_path) as operator:
+        for one, content, kind in (
+            (incident(label="mot " * 500), raw, "message"),
+            (incident(1, "inbound", "902", label="mot " * 500), RECEIVED, "mail"),
+        ):
+            mail, outcome = await sent(operator, tmp_path, [one], {1: content}, kind, form="mdn")
+            assert outcome.outcome is OutcomeClass.SUCCESS
+            assert max(map(len, mail.raw.split(b"\r\n"))) <= 998
+
+
 def test_several_errors_and_alarms_are_never_a_notification() -> None:
     connector = made(TABLE | {"form": "mdn"}, Path())
     for incidents in ([incident(1), incident(2)], [incident(1, "alarm")]):

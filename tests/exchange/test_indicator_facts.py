@@ -396,3 +396,26 @@ async def test_a_fault_in_a_fact_harms_no_exchange(
         await r.settled("F-2")
         assert await told(r) == []
     assert "fact not made: ValueError" in caplog.messages
+
+
+@pytest.mark.parametrize("none", ["00010101", "00010101000000+1400", "99991231", "99991231235959-1400"])
+async def test_a_date_that_stands_for_none_never_stops_a_feed(tmp_path: Path, none: str) -> None:
+    """DPIs write it in PV1-44 and PV1-45. An AR would come back for ever, with all that waits behind the message."""
+    async with running(tmp_path, indicators=EVERY) as r:
+        stay = replaced_pv1(adt("A01", "D-1"), {44: none, 45: none})
+        assert (await r.send(stay)).code == "AA"
+        (fact,) = [f for f in await told(r) if f["fact"] == "stay"]
+        assert "admitted_at" not in fact and "discharged_at" not in fact
+        assert (await r.send(submit("D-2"))).code == "AA", "what waits behind it on the connection"
+
+
+def replaced_pv1(message: bytes, fields: dict[int, str]) -> bytes:
+    """With other fields of PV1."""
+    segments = message.split(b"\r")
+    index = next(i for i, s in enumerate(segments) if s.startswith(b"PV1|"))
+    pv1 = segments[index].split(b"|")
+    pv1 += [b""] * (max(fields) + 1 - len(pv1))
+    for number, text in fields.items():
+        pv1[number] = text.encode()
+    segments[index] = b"|".join(pv1)
+    return b"\r".join(segments)

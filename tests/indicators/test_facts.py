@@ -155,3 +155,13 @@ def test_facts_and_rows_follow_the_published_schemas() -> None:
                 lines.validate(fact)
             world = World().add_all(facts.read(json.dumps(f)) for f in told)
             documents.validate(json.loads(export.to_json(compute(world, case.told["month"]))))
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1799-12-31T00:00:00Z"]
+)
+def test_an_instant_that_stands_for_none_is_no_instant_of_a_fact(moment: str) -> None:
+    """It would have no local day in some time zones: kept once, it would stop the figures for ever."""
+    assert faults(at=moment) == ["at : date ou nombre hors des limites"]
+    assert faults(known_at=moment) == ["known_at : date ou nombre hors des limites"]
+    assert any("document.date" in f for f in faults(document={**DELIVERY["document"], "date": moment[:10]}))

@@ -53,6 +53,26 @@ async def test_the_same_fact_changes_nothing_and_another_content_is_a_conflict(j
     assert await journal.read(facts.newest) == 2
 
 
+async def test_an_id_with_a_nul_is_kept_and_found_again(journal: Journal) -> None:
+    one = facts.row(fact(1, fact_id="a\0b"), "event")
+    for expected in ((1, 0), (0, 1)):
+        added = await journal.write(lambda s: facts.add_many(s, [one]))
+        assert (added.new, added.same) == expected
+    assert one.fact_id in await journal.read(lambda s: facts.known(s, [one.fact_id]))
+
+
+async def test_facts_are_written_in_one_order_whichever_they_are_told_in(
+    journal: Journal, place: Place
+) -> None:
+    """Two nodes with the same facts (an ADT that came to both) must not wait for each other in a circle."""
+    rows = [facts.row(fact(n), "adt") for n in (3, 1, 2)]
+    clash = facts.row(fact(2, patient="p"), "exchange")
+    await journal.write(lambda s: facts.add(s, rows))
+    assert [json.loads(body)["fact_id"] for body in facts.iter_facts(place)] == ["f-1", "f-2", "f-3"]
+    added = await journal.write(lambda s: facts.add(s, [rows[0], clash, rows[1]]))
+    assert (added.same, added.conflicts) == (2, [1]), "numbers are those of the list"
+
+
 async def test_many_facts_are_written_all_or_none(journal: Journal, place: Place) -> None:
     await journal.write(lambda s: facts.add(s, [facts.row(fact(1), "exchange")]))
     rows = [facts.row(fact(n), "import") for n in (2, 1, 3, 2)]

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from gateway import cli, fact_intake
 from gateway.access import local_file, read_local
 from gateway.journal.facts import iter_facts
 from gateway.journal.maintenance import Place
+from gateway.web import facts as web_facts
 from indicators import facts as model
 from indicators.engine import compute, find
 from indicators.world import World
@@ -137,6 +140,21 @@ async def test_all_that_is_wrong_with_events_is_told_and_nothing_is_kept(tmp_pat
         assert status == 413
         status, found = await d.post("api/v1/events", lines(EVENT), "text/plain")
         assert status == 415
+
+
+async def test_a_file_never_takes_the_room_that_messages_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary files may be on the journal's disk, or in memory: at most half of what is free is taken."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    assert 0 < web_facts.room() <= max(free, 1)
+    monkeypatch.setattr(web_facts, "room", lambda: 900)
+    async with desk(tmp_path) as d:
+        status, found = await d.post("api/v1/facts", lines(delivery(1)), LINES)
+        assert (status, found.get("new")) == (200, 1)
+        status, found = await d.post("api/v1/facts", lines(*map(delivery, range(9))), LINES)
+        assert (status, found["error"]["code"]) == (413, "TOO_LARGE")
+        assert await d.ids() == ["past-1"]
 
 
 async def test_only_who_has_the_right_tells_events_or_imports(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ from connectors.mss.wording import ascii_form, one_line
 
 KO = "[KO Intégration système !]"
 _ORIGINAL = "message_original.eml"
+MAX_LABEL = 500
+"""Characters of a label in a header field: a line may have 998 octets, and a destination's own words may be longer."""
 
 
 class MdnForm(StrEnum):
@@ -98,11 +100,13 @@ def build_mdn(
     displayed: bool = False,
     form: MdnForm = MdnForm.C,
     reattach: bool | None = None,
+    text: str | None = None,
 ) -> OutgoingMail:
     """The MDN of `mail`: `processed` (or `displayed`) when `error` is None, else the error in the wanted form.
 
     `to` is what `mdn_address` gave; `message_id` has its angle brackets; `now` is aware. `reattach`: the mail's files
-    again after it; None: as the form has it.
+    again after it; None: as the form has it. `text`: for an error mailbox, whose person works from this mail alone: an
+    original that cannot stand as a mail in it is enclosed as a file.
     """
     subject = mail.subject if error is None else f"{KO}[{error.code}] {mail.subject}"
     if error is None:
@@ -121,7 +125,7 @@ def build_mdn(
         + boundary
         + b'"\r\n\r\n'
     )
-    text_part(out, boundary, sentence)
+    text_part(out, boundary, sentence if text is None else text)
     open_part(out, boundary, "Content-Type: message/disposition-notification")
     out.write(_notification(mail, reporter, error, displayed, form))
     if whole is None:
@@ -129,6 +133,8 @@ def build_mdn(
         open_part(out, boundary, "Content-Type: text/rfc822-headers")
         eight_bit = False
         out.write(_identification(mail))
+        if text is not None:
+            attach(out, boundary, "application/octet-stream", _ORIGINAL, mail.raw)
     else:
         open_part(out, boundary, *rfc822_headers(eight_bit))
         out.write(whole)
@@ -173,11 +179,17 @@ def build_mdn_with_files(
     reattach: bool = True,
     max_bytes: int = 0,
 ) -> OutgoingMail:
-    """As `build_error_mail`, for an error mailbox that wants notifications: form C, the files after its three parts."""
-    made = build_mdn(mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=reattach)
-    if reattach and max_bytes and len(made.content) > max_bytes:
-        return build_mdn(mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=False)
-    return made
+    """As `build_error_mail`, for an error mailbox that wants notifications: form C with the same text, the files after
+    its three parts."""
+
+    def build(again: bool) -> OutgoingMail:
+        text = _explanation(mail, error, again)
+        return build_mdn(
+            mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=again, text=text
+        )
+
+    made = build(reattach)
+    return build(False) if reattach and max_bytes and len(made.content) > max_bytes else made
 
 
 def _error_mail(
@@ -255,7 +267,7 @@ def _notification(
     if identifier:
         lines.append(f"Original-Message-ID: {identifier}")
     # the words of the volet's tables, whose accents RFC 8098 does not allow here
-    label = ascii_form(one_line(error.label)) if error else ""
+    label = ascii_form(one_line(error.label))[:MAX_LABEL] if error else ""
     disposition = "displayed" if displayed else "processed"
     if error is not None:
         disposition = "processed/error"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 
@@ -321,12 +321,11 @@ def create_router(
         )
 
     @router.post("/recalculer")
-    async def compute_again(
-        caller: Caller = operator,
-        etablissement: Annotated[str, Form(max_length=32)] = "",
-        mois: Annotated[str, Form(max_length=7)] = "",
-    ) -> Response:
+    async def compute_again(request: Request, caller: Caller = operator) -> Response:
         """Ask for a new computation of a month; back to its page."""
+        # not as parameters: FastAPI would read a form of any size before the guard is asked
+        form = await request.form()
+        etablissement, mois = str(form.get("etablissement", ""))[:32], str(form.get("mois", ""))
         if not is_month(mois):
             fault = _Absent(400, "Mois illisible", "Un mois s’écrit AAAA-MM, par exemple 2025-02.")
             return await absent(caller, fault, etablissement, mois)
