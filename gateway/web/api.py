@@ -49,7 +49,7 @@ from gateway.web import (
     validation,
     wording,
 )
-from gateway.web.guarding import Forbidden, SignInFirst
+from gateway.web.guarding import Forbidden, SignInFirst, too_much
 from gateway.web.indicator_pages import pages as figure_pages
 
 HERE = Path(__file__).parent
@@ -102,6 +102,11 @@ class GatewayView(
         ...
 
 
+def _own_bounds(path: str) -> bool:
+    """What is posted there is not a small form, and bounded by those who read it."""
+    return path == "/valider" or path.startswith("/api/")
+
+
 def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> FastAPI:
     """The application for one running gateway. `apis`: connectors' own ASGI applications, by name."""
     app = FastAPI(title="segur-gateway", version=__version__, docs_url=None, redoc_url=None)
@@ -129,7 +134,9 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
 
     @app.middleware("http")
     async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        # a form's fields may be read before the guard is asked: from anybody
+        fault = too_much(request) if request.method == "POST" and not _own_bounds(request.url.path) else None
+        response = await call_next(request) if fault is None else signing.refused(pages, fault)
         response.headers.setdefault("Content-Security-Policy", CSP)
         response.headers["X-Content-Type-Options"] = "nosniff"
         # to this site alone; without it a browser would say of our own forms that they come from nowhere

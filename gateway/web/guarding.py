@@ -296,16 +296,21 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
+def too_much(request: Request) -> Forbidden | None:
+    """Why the body of a posted form is not read: its length is bounded, and told beforehand. None: it is."""
+    length = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers or not (length.isascii() and length.isdigit()):
+        return Forbidden(STALE, status=411)
+    return Forbidden("Le formulaire est trop long.", status=413) if int(length[:20]) > MAX_FORM else None
+
+
 async def read_form(request: Request) -> FormData:
-    """The fields of a posted form; of a bounded one. Raises `Forbidden` (413, 415…)."""
+    """The fields of a posted form. Raises `Forbidden` (408, 411, 413, 415)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Forbidden(STALE, status=415)
-    length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers or not (length.isascii() and length.isdigit()):
-        raise Forbidden(STALE, status=411)
-    if int(length[:20]) > MAX_FORM:
-        raise Forbidden("Le formulaire est trop long.", status=413)
+    if fault := too_much(request):
+        raise fault
     try:
         async with asyncio.timeout(FORM_SECONDS):
             return await request.form(max_fields=100)
