@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from indicators.catalogue import Catalogue
 from indicators.engine import Row
-from indicators.export import label
 from indicators.published import Change
 from indicators.sheet import Cell
+from indicators.wording import detail, label_of_period, value_of_detail
 
 _Pair = tuple[int | None, int | None]
 
@@ -37,7 +37,8 @@ def _figures(row: Row) -> tuple[object, ...]:
 def _change(cell: Cell, was: Row | None, now: Row | None, catalogue: Catalogue) -> Change:
     shown = now or was
     assert shown is not None
-    title = f"{cell.indicator} ({label(shown, catalogue)})"
+    which = label_of_period(shown, catalogue)
+    title = f"{cell.indicator} ({which})" if which else cell.indicator
     if was is None and now is not None:
         sentence = f"{title} : nouvelle ligne, {_words(now, catalogue)}."
     elif now is None and was is not None:
@@ -46,7 +47,7 @@ def _change(cell: Cell, was: Row | None, now: Row | None, catalogue: Catalogue) 
         assert was is not None and now is not None
         one, two = _words(was, catalogue), _words(now, catalogue)
         if one == two:
-            told = _details(was, now)
+            told = _details(was, now, catalogue)
             sentence = f"{title} : {one}, inchangé ; {told}."
         else:
             sentence = f"{title} : {one} devient {two}{_moved(was, now)}."
@@ -59,7 +60,7 @@ def _pair(row: Row | None) -> _Pair | None:
 
 def _words(row: Row, catalogue: Catalogue) -> str:
     if row.numerator is None:
-        return f"non calculé ({catalogue.reasons.get(row.reason or '', row.reason or '')})"
+        return f"non calculé ({_reason(row, catalogue)})"
     if row.denominator is None:
         return str(row.numerator)
     figure = f"{row.numerator} / {row.denominator}"
@@ -72,17 +73,24 @@ def _moved(was: Row, now: Row) -> str:
     return f" ({now.numerator - was.numerator:+d})"
 
 
-def _details(was: Row, now: Row) -> str:
-    keys = sorted({k for k in {*was.details, *now.details} if was.details.get(k) != now.details.get(k)})
-    told = [f"{key} {_plain(was.details.get(key))} devient {_plain(now.details.get(key))}" for key in keys]
-    if was.documents != now.documents and "documents" not in keys:
-        told.append(f"documents {_plain(was.documents)} devient {_plain(now.documents)}")
-    return ", ".join(told) or "la raison a changé"
+def _details(was: Row, now: Row, catalogue: Catalogue) -> str:
+    before, after = _plain(was), _plain(now)
+    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    told = [
+        f"{detail(key)} : {value_of_detail(before.get(key))} devient {value_of_detail(after.get(key))}"
+        for key in keys
+    ]
+    if was.reason != now.reason:
+        one, two = (_reason(row, catalogue) or "aucune" for row in (was, now))
+        told.append(f"raison : {one} devient {two}")
+    return ", ".join(told)
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return "rien"
-    if isinstance(value, dict):
-        return ", ".join(f"version {k} : {v}" for k, v in sorted(value.items())) or "rien"
-    return str(value)
+def _plain(row: Row) -> dict[str, object]:
+    """The details, with the number of documents among them."""
+    return {"documents": row.documents, **row.details}
+
+
+def _reason(row: Row, catalogue: Catalogue) -> str:
+    """Why there is no rate, as the middle of a sentence."""
+    return catalogue.reasons.get(row.reason or "", row.reason or "").rstrip(".")

@@ -22,6 +22,7 @@ from indicators import periods
 from indicators.catalogue import ALL, Catalogue, default
 from indicators.engine import Quality, Result, Row
 from indicators.published import Published
+from indicators.wording import label_of_period
 
 COLUMNS = tuple(f.name for f in fields(Row))
 FUTURE, NO_FACTS = "future_month", "no_facts"
@@ -224,21 +225,11 @@ def to_table(result: Result, catalogue: Catalogue | None = None) -> str:
         if (row.finess, row.indicator) != shown:
             lines += ["", f"{row.indicator}  {catalogue.indicators[row.indicator].title}"]
         shown = (row.finess, row.indicator)
-        lines.append(f"    {label(row, catalogue):<58} {_figure(row, catalogue)}")
+        which = label_of_period(row, catalogue) or "Ensemble"
+        lines.append(f"    {which:<58} {_figure(row, catalogue)}")
     for quality in result.quality:
         lines += _warnings(quality)
     return "\n".join(lines).strip() + "\n"
-
-
-def label(row: Row, catalogue: Catalogue) -> str:
-    """Which row of its indicator it is, in French."""
-    parts = [] if row.period == "" or len(row.period) == 7 else [row.period]
-    if row.channel:
-        parts.append(row.channel)
-    if row.document_code:
-        parts.append(catalogue.title_of_type(row.document_code))
-    parts += [text for text in (row.profession, row.stay_kind, row.result) if text]
-    return ", ".join("ensemble" if part == ALL else part for part in parts) or "ensemble"
 
 
 def _figure(row: Row, catalogue: Catalogue) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from gateway.web import charts
 from gateway.web.indicator_pages import words
 from gateway.web.indicator_pages.addresses import Asked, key_of
+from indicators import wording
 from indicators.catalogue import ALL, Catalogue
 from indicators.engine import Row
 from indicators.published import Published
@@ -160,7 +161,7 @@ def figure(row: Row, asked: Asked, catalogue: Catalogue) -> Figure:
     key = key_of(row)
     return Figure(
         row,
-        words.label(row, catalogue),
+        wording.label(row, catalogue),
         words.percent(row.rate) if rate else words.number(row.numerator),
         fraction,
         words.reason(row, catalogue),
@@ -205,7 +206,7 @@ def wave_one(rows: Sequence[Row], asked: Asked, catalogue: Catalogue) -> WaveOne
             cells = [
                 by_place.get((channel, code, period, result))
                 for period in periods
-                for result in words.RESULTS
+                for result in wording.RESULTS
             ]
             lines.append(
                 Attempts(
@@ -214,7 +215,7 @@ def wave_one(rows: Sequence[Row], asked: Asked, catalogue: Catalogue) -> WaveOne
                     [figure(r, asked, catalogue) if r else None for r in cells],
                 )
             )
-        channels.append((words.CHANNELS.get(channel or "", channel or ""), lines))
+        channels.append((wording.CHANNELS.get(channel or "", channel or ""), lines))
     return WaveOne([_period(p, asked.month) for p in periods], channels)
 
 
@@ -235,7 +236,7 @@ def choices(published: Published, catalogue: Catalogue) -> list[tuple[str, list[
             if row.breakdown_type == "document_type" and row.document_code != ALL:
                 continue
             told = catalogue.indicators.get(row.indicator)
-            label = words.label(row, catalogue)
+            label = wording.label(row, catalogue)
             what = (
                 ""
                 if ALL in (row.document_code, row.profession, row.stay_kind) or not label
@@ -264,7 +265,7 @@ def trend(
     values = [None if r is None else r.rate if rate else r.numerator for r in rows]
     options = choices(published, catalogue)
     if key_of(chosen) not in {key for _, group in options for key, _ in group}:
-        label = words.label(chosen, catalogue)
+        label = wording.label(chosen, catalogue)
         options = [("Choisi", [(key_of(chosen), f"{chosen.indicator} ({label})")]), *options]
     drawings = []
     for name, box in (("wide", WIDE), ("slim", NARROW)):
@@ -277,7 +278,7 @@ def trend(
     return Trend(
         key_of(chosen),
         told.title if told else chosen.indicator,
-        "" if chosen.document_code == ALL else words.label(chosen, catalogue),
+        "" if chosen.document_code == ALL else wording.label(chosen, catalogue),
         rate,
         points,
         drawings,

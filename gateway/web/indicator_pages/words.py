@@ -14,8 +14,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from indicators.catalogue import ALL, Catalogue
+from indicators.catalogue import Catalogue
 from indicators.engine import Row
+from indicators.wording import CHANNELS
 
 NONE = "—"
 _THIN = "\u202f"
@@ -61,25 +62,12 @@ FAMILIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("vague-1", "Tableau de la vague 1", ("TBB-1", "TBB-3", "TBB-5")),
 )
 """Anchor, title, indicators in order."""
-CHANNELS = {"DMP": "DMP", "MSS_PRO": "MSSanté professionnels", "MSS_CITOYENNE": "MSSanté citoyenne"}
-KINDS = {
-    ALL: "Ensemble des séjours",
-    "complet": "Séjours complets",
-    "ambulatoire": "Séjours ambulatoires",
-    "consultation": "Consultations",
-    "had": "Hospitalisation à domicile",
-    "urgences": "Urgences",
-    "seances": "Séances",
-    "inconnu": "Nature non renseignée",
-}
-RESULTS = {"reussite": "réussites", "echec": "échecs"}
 PARTS = {
     "document_type": "Par type de document",
     "stay_kind": "Par nature de séjour",
     "profession": "Par profession",
     "channel": "Par canal",
 }
-PROFESSIONS = {ALL: "Toutes professions"}
 OUTCOMES = {
     "success": "réussi",
     "failure": "échec",
@@ -173,22 +161,6 @@ def plural(count: int, one: str, many: str) -> str:
 def of(word: str) -> str:
     """`de février`, `d’avril`."""
     return f"d’{word}" if word[:1] in "aeiouyéèâîoh" else f"de {word}"
-
-
-def label(row: Row, catalogue: Catalogue) -> str:
-    """What tells a row from the others of its indicator; "" for a single figure."""
-    parts = []
-    if row.channel:
-        parts.append(CHANNELS.get(row.channel, row.channel))
-    if row.document_code:
-        parts.append(type_title(row.document_code, catalogue))
-    if row.profession:
-        parts.append(PROFESSIONS.get(row.profession, row.profession))
-    if row.stay_kind:
-        parts.append(KINDS.get(row.stay_kind, row.stay_kind))
-    if row.result:
-        parts.append(RESULTS.get(row.result, row.result))
-    return ", ".join(parts)
 
 
 def type_title(code: str, catalogue: Catalogue) -> str:
