@@ -96,6 +96,10 @@ async def hospital(
             "dpi": dpi.connector_settings() | tables.pop("dpi", {}),
             **tables.pop("connectors", {}),
         },
+        # tests count (MSH-11 T), of a site that the numbers do not name: neither is a warning here
+        indicators=tables.pop(
+            "indicators", {"processing_ids": ["P", "T", "D"], "facilities": {facility: "750000001"}}
+        ),
         **tables,
     )
     gateway = Gateway(settings, directory)

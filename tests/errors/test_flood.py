@@ -14,7 +14,7 @@ from connectors.port import Outcome, OutcomeClass
 from fixtures import build
 from gateway.exchange import incidents
 from gateway.exchange.reporter import UNREACHABLE
-from tests.errors.world import BOX, World, attachments, documents, operating, until, world
+from tests.errors.world import BOX, COUNTED, World, attachments, documents, operating, until, world
 from tests.exchange.harness import submit
 
 ONE = "SELECT id FROM message ORDER BY id LIMIT 1"
@@ -183,7 +183,7 @@ async def test_without_an_error_mailbox_errors_are_visible_all_the_same(
 ) -> None:
     from tests.exchange.harness import running
 
-    async with running(tmp_path, web={"port": 0}) as r:
+    async with running(tmp_path, web={"port": 0}, indicators=COUNTED) as r:
         r.dmp.outcomes = [REFUSED, REFUSED]
         for n in (1, 2):
             await r.send(submit(f"NONE{n}", n))

@@ -24,6 +24,8 @@ BOX = "erreurs@test-hopital.mssante.fr"
 FROM = "passerelle-erreurs@test-hopital.mssante.fr"
 OID = "1.2.250.1.999.1.1"
 QUICK = {"retry": {"first": 0.05, "longest": 0.2, "jitter": 0, "circuit_probe": 0.1, "lifetime": 600}}
+COUNTED = {"processing_ids": ["P", "T", "D"]}
+"""`[indicators]`: the messages of these tests are tests (MSH-11 T), of which `/readyz` warns otherwise."""
 INBOUND_RULES = REPOSITORY / "connectors" / "mss" / "inbound" / "rules.toml"
 
 
@@ -114,7 +116,7 @@ async def world(
     mailbox = table(operator, **(own or {}))
     connectors = scripted or {name: Scripted(name) for name in ("dmp", "mss", "dpi")}
     names: dict[str, Any] = {"dmp": {}, "mss": {}, "dpi": {}, "errors": mailbox}
-    asked = {"connectors": names, "engine": QUICK, "web": {"port": 0}} | tables
+    asked = {"connectors": names, "engine": QUICK, "web": {"port": 0}, "indicators": COUNTED} | tables
     gateway = Gateway(settings(**asked), directory, {**connectors, "errors": made(mailbox, directory)})
     await gateway.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 import time
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, select
 
 from gateway.errors import ConfigurationFault, JournalLate, JournalUnavailable
-from gateway.journal import payloads
+from gateway.journal import claims, payloads, records
 from gateway.journal.maintenance import Place, upgrade
 from gateway.journal.models import SCHEMA_VERSION, Fact
 from gateway.journal.postgres import _WRITE_MARK
@@ -327,6 +328,23 @@ _SCHEMA = (
 )
 
 
+_ROWS = """
+INSERT INTO payload (id, sha256, size, content) VALUES (1, 'x', 4, 'QUJD');
+INSERT INTO message (id, correlation, payload_id, sha256, size, dedup_key, control_id, sender, message_type, peer,
+                     state, ack_code, ack, findings, routing, received_at, answered_at)
+VALUES (1, 'c', 1, 'x', 4, 'k', 'ID', 'A|B', 'MDM^T02', '', 'answered', 'AA', 'A', '[]', '{}', 1, 2);
+INSERT INTO document (id, message_id, part, uid, set_key, version, action, type_code, author_organisations, patient,
+                      sha256, size, payload_id, slice_offset, slice_length, accepted_at)
+VALUES (1, 1, 0, '1.2', '1.2', 1, 'submit', 't', '[]', '',
+        'b5d4045c3f466fa91fe2cc6abe79232a1a57cdf104f7a26e716e0a1e2789df78', 3, 1, 0, 4, 2);
+INSERT INTO delivery (id, message_id, destination, recipient, action, state, attempts, due_at, expires_at, plan, code,
+                      label, created_at)
+VALUES (7, 1, 'dmp', '', 'submit', 'ready', 2, 3, 4, '{}', '', '', 2);
+INSERT INTO delivery_document VALUES (7, 0, 1, '1.2', '1.2');
+INSERT INTO node VALUES ('me', 'me', 1, 1);"""
+"""A document that is on its way."""
+
+
 @pytest.mark.parametrize("version", [4])
 async def test_a_journal_of_an_older_schema_is_brought_up_to_date(
     database: Database, journal_database: Database, version: int
@@ -335,8 +353,18 @@ async def test_a_journal_of_an_older_schema_is_brought_up_to_date(
     file in migrations/postgres."""
     with database.connect() as c:
         c.execute((Path(__file__).parent / f"schema_{version}.postgres.sql").read_text(encoding="utf-8"))
+        c.execute(_ROWS)
     assert upgrade(Place(Path(), settings(database))) == (version, SCHEMA_VERSION)
-    await (await opened(database)).close()
+    one = await opened(database)
+    claim = await one.write(lambda s: claims.claim(s, "dmp", 4, 10.0, "me"))
+    assert [(c.id, c.control_id, [d.uid for d in c.documents]) for c in claim.deliveries] == [
+        (7, "ID", ["1.2"])
+    ]
+    assert await one.read(lambda s: records.document_bytes(s, 1)) == b"ABC", "what was accepted is still sent"
+    # it was accepted before there were facts: nothing is known of its stay, its end is no fact
+    (row,) = await one.read(lambda s: run(s, "documents_for_facts", delivery_id=7).all())
+    assert json.loads(row.about) == {}
+    await one.close()
     await (await opened(journal_database)).close()
     found = []
     for where in (database, journal_database):
