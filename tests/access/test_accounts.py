@@ -222,7 +222,9 @@ async def test_an_account_has_so_many_sessions_and_no_more(tmp_path: Path) -> No
 
 async def call(r: Running, path: str, token: str, body: Any = None) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{r.gateway.web_port}", headers=headers) as http:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{r.gateway.web_port}", headers=headers, timeout=60
+    ) as http:
         return await (http.get(path) if body is None else http.post(path, json=body))
 
 

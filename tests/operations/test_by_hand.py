@@ -41,7 +41,7 @@ class Desk:
         self, path: str, body: dict[str, Any] | None = None, **headers: str
     ) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self.access.token}"} | headers
-        async with httpx.AsyncClient(base_url=self.access.url, headers=headers) as client:
+        async with httpx.AsyncClient(base_url=self.access.url, headers=headers, timeout=60) as client:
             answer = await (client.get(path) if body is None else client.post(path, json=body))
         return answer.status_code, answer.json()
 

@@ -23,7 +23,7 @@ from tests.web.test_web import PATIENT_WORDS
 
 async def get(hospital: Hospital, path: str) -> httpx.Response:
     address = f"http://127.0.0.1:{hospital.gateway.web_port}"
-    async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as client:
         return await client.get(path)
 
 

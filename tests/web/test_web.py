@@ -19,7 +19,7 @@ PATIENT_WORDS = ("TEST-DURAND", "CAMILLE", build.PATIENT.ins, "19841203", build.
 
 
 async def get(r: Running, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{r.gateway.web_port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{r.gateway.web_port}", timeout=60) as client:
         return await client.get(path)
 
 
