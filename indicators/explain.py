@@ -17,7 +17,7 @@ from typing import Any
 
 from indicators import periods
 from indicators.catalogue import Catalogue, default
-from indicators.deliveries import Attempt, Document
+from indicators.deliveries import Attempt, Channel, Document, channel_of
 from indicators.engine import Row, ground_of, row_of
 from indicators.movements import Stay
 from indicators.rules import RULES
@@ -131,7 +131,7 @@ def _described(view: View, subject: object) -> dict[str, Any]:
             "version": sent.version or None,
             "type_code": sent.type_code,
             "channel": subject.channel.name,
-            "recipient": subject.recipient,
+            "recipient": _address(subject.recipient),
             "attempted": at(subject.first),
             "outcome": "taken_back" if subject.taken_back else subject.outcome,
             "success": at(subject.success),
@@ -161,3 +161,10 @@ def _described(view: View, subject: object) -> dict[str, Any]:
     else:
         told = {"name": str(subject)}
     return {key: value for key, value in told.items() if value not in (None, "", [])}
+
+
+def _address(recipient: str) -> str:
+    """An address as a list shows it: that of a patient is the national identifier, whoever told the fact."""
+    if channel_of(recipient) is Channel.MSS_CITOYENNE:
+        return f"…@{recipient.rpartition('@')[2]}"
+    return recipient

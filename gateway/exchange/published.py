@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.cda.document import Document
 from gateway.hl7.profile.datatypes import is_timestamp
-from gateway.hl7.transmission import PATIENT_DOMAIN, PatientId, Transmission
+from gateway.hl7.transmission import PATIENT_DOMAIN, PatientId, Person, Transmission
 from indicators.facts import END, FIRST, UNKNOWN_FINESS, Fact, read
 from indicators.from_adt import PatientKey, instant, keyed_by, stay_ref
 
@@ -35,6 +35,7 @@ _STRUCTURE = re.compile(r"1(\d[\dAB]\d{7})")
 """Struct_IdNat: 1 and a FINESS number."""
 _RPPS = re.compile(r"8(\d{11})")
 """PS_IdNat: 8 and an RPPS number."""
+_NUMBER = re.compile(r"\d{11}")
 _TRANSACTION = re.compile(r"TD\d+\.\d+[a-z]?")
 _LONGEST = 256
 
@@ -99,7 +100,7 @@ def about(transmission: Transmission, document: Document, finess: str, names: Na
     service = (event.low or event.high) if event is not None else ""
     end = (event.high or event.low) if event is not None else ""
     patient = transmission.patient
-    told = {
+    told: dict[str, Any] = {
         "finess": finess,
         "date": _day(service, zone) or _day(header.effective_time, zone),
         "type_system": _short(header.code.system) if header.code else None,
@@ -108,7 +109,29 @@ def about(transmission: Transmission, document: Document, finess: str, names: Na
         "ins_qualified": patient.ins is not None and patient.identity_status == "VALI",
         "historical": _historical(end or header.effective_time, transmission, zone, names, now),
     }
+    if correspondents := _correspondents(transmission, names):
+        told["correspondents"] = correspondents
     return json.dumps(told, ensure_ascii=False)
+
+
+def _correspondents(transmission: Transmission, names: Names) -> dict[str, str]:
+    """Address → RPPS of the professionals that a message is for (PRT-5, PRT-15)."""
+    found = {}
+    for party in transmission.recipients_ps:
+        rpps, address = _rpps(party.person), names.address(party.address or "")
+        if rpps and address:
+            found[address] = rpps
+    return found
+
+
+def _rpps(person: Person | None) -> str:
+    """The RPPS number of a professional, "" where PRT-5 has another identifier."""
+    if person is None:
+        return ""
+    if person.id_type == "IDNPS":
+        named = _RPPS.fullmatch(person.id)
+        return named[1] if named else ""
+    return person.id if person.id_type == "RPPS" and _NUMBER.fullmatch(person.id) else ""
 
 
 def _historical(told: str, transmission: Transmission, zone: ZoneInfo, names: Names, now: datetime) -> bool:
@@ -213,6 +236,29 @@ def delivery(
         }
         found.append(_fact(told))
     return found
+
+
+def correspondent(
+    delivery_id: int, word: str, documents: Sequence[Delivered], recipient: str, now: float, names: Names
+) -> list[Fact]:
+    """Who the recipient of a delivery is, for the stay that it is about: an ADT tells an RPPS without an address, and
+    MSP-2 needs both. None when the message named no RPPS or no stay.
+    """
+    address = names.address(recipient)
+    for d in documents:
+        rpps = d.about.get("correspondents", {}).get(address)
+        if rpps and d.about.get("stay"):
+            told = {
+                "fact": "correspondent",
+                "fact_id": delivery_fact_id(d.correlation, delivery_id, d.position, f"{word}-recipient"),
+                "at": _iso(datetime.fromtimestamp(now, UTC)),
+                "finess": d.about["finess"],
+                "stay": d.about["stay"],
+                "rpps": rpps,
+                "address": address,
+            }
+            return [_fact(told)]
+    return []
 
 
 # --- received mails, DMP consultations --------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ from indicators.facts import UNKNOWN_FINESS, Fact, check
 log = logging.getLogger("gateway.facts")
 
 SECRET_BYTES = 32
+END = "end"
+"""The word of a delivery's end."""
 MAX_SENDERS = 100
 """Senders without an establishment that are remembered: names that a sender chooses must not fill the memory."""
 Facts = tuple[NewFact, ...]
@@ -108,8 +110,11 @@ class Publisher:
         sender = f"{event.sending_application}|{event.sending_facility}"
         if names is None or not self._counts(names, event.processing_id, sender):
             return ()
-        finess = self._known(from_adt.establishment_of(event, names.facilities), sender)
+        finess = from_adt.establishment_of(event, names.facilities)
         found = from_adt.facts_of(event, finess, names.zone_of(finess), names.key, now)
+        if not all(fact["fact"] == "identity" and not fact.get("account") for fact in found):
+            # (two keys are one patient in whatever establishment: a merge that names none lacks nothing)
+            self._known(finess, sender)
         return tuple(facts.row(check(cast(dict[str, Any], fact)), "adt") for fact in found)
 
     def write(self, session: Session, rows: Facts) -> None:
@@ -135,10 +140,10 @@ class Publisher:
         if action is Action.DELETE:
             # a deletion that failed leaves what was sent as it was
             if done:
-                self._deliveries(session, delivery_id, "end", destination, recipient, "deleted", code, now)
+                self._deliveries(session, delivery_id, END, destination, recipient, "deleted", code, now)
             return
         outcome: Outcome = "success" if done else "failure"
-        self._deliveries(session, delivery_id, "end", destination, recipient, outcome, code, now)
+        self._deliveries(session, delivery_id, END, destination, recipient, outcome, code, now)
 
     def came_back(
         self,
@@ -200,6 +205,12 @@ class Publisher:
                 delivery_id, word, documents, destination, recipient, outcome, code, now, names
             ),
         )
+        if word == END and destination == "mss" and outcome != "deleted":
+            self._tell(
+                session,
+                "exchange",
+                lambda: published.correspondent(delivery_id, word, documents, recipient, now, names),
+            )
 
     # --- received mails ---------------------------------------------------------------------------------------------
 

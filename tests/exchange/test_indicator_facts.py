@@ -98,10 +98,25 @@ async def test_a_patient_address_keeps_its_domain_alone(tmp_path: Path) -> None:
     connectors = {"dmp": Scripted("dmp"), "mss": mss, "dpi": Scripted("dpi")}
     async with running(tmp_path, connectors, indicators=EVERY) as r:
         assert (await r.send(submit("F-1", flags={"DESTDMP": "N"}))).code == "AA"
-        found = await until_told(r, 2)
+        # two deliveries, and who the doctor is
+        found = [f for f in await until_told(r, 3) if f["fact"] == "delivery"]
     patient, doctor = sorted((f["recipient"] for f in found), key=lambda a: "patient" not in a)
     assert patient.endswith("@patient.mssante.fr") and build.PATIENT.ins not in patient
     assert doctor == "dr.martin@test-hopital.mssante.fr"
+
+
+async def test_a_recipient_is_a_correspondent_of_the_stay_by_rpps(tmp_path: Path) -> None:
+    """MSP-2: ADT tell an RPPS without an address, documents an address; only together do they tell who has one."""
+    mss = Scripted("mss", (PATIENT_BOX, build.DR_MARTIN.address))
+    connectors = {"dmp": Scripted("dmp"), "mss": mss, "dpi": Scripted("dpi")}
+    async with running(tmp_path, connectors, indicators=EVERY) as r:
+        assert (await r.send(submit("F-1"))).code == "AA"
+        await r.settled("F-1")
+        found = [f for f in await told(r) if f["fact"] == "correspondent"]
+    (one,) = found
+    assert (one["rpps"], one["address"]) == (build.DR_MARTIN.id[1:], build.DR_MARTIN.address)
+    assert one["stay"] == {"authority": build.IPP_ROOT, "value": "260100042"}
+    assert one["finess"] == build.FINESS[1:]
 
 
 async def test_a_deletion_is_a_fact_and_one_that_fails_is_none(tmp_path: Path) -> None:
@@ -376,6 +391,16 @@ async def test_an_establishment_that_nothing_names_is_said(
         assert (await r.send(adt("A01", "3", **nobody))).code == "AA"
         assert "indicators_establishment" not in await r.gateway.warnings()
         assert {f["finess"] for f in await told(r)} == {"UNKNOWN", "750000009"}
+
+
+async def test_a_merge_needs_no_establishment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A40 names no stay, so no establishment, and no figure of one depends on it: nobody has anything to set."""
+    merge = adt("A40", "1", MRG="MRG|IPP2^^^CH^PI", PV1=None, ZBE=None, ZFA=None, PID="PID|1||IPP1^^^CH^PI")
+    async with running(tmp_path) as r:
+        assert (await r.send(merge)).code == "AA"
+        assert [f["fact"] for f in await told(r)] == ["identity"]
+        assert "indicators_establishment" not in await r.gateway.warnings()
+    assert not [m for m in caplog.messages if "name no establishment" in m]
 
 
 async def test_a_fault_in_a_fact_harms_no_exchange(

@@ -203,6 +203,19 @@ def test_what_was_taken_back_is_said() -> None:
     assert b.why == "taken_back" and b.evidence[0]["outcome"] == "taken_back"
 
 
+def test_no_list_shows_the_address_of_a_patient() -> None:
+    """It is the national identifier; facts of others may hold it."""
+    ins = "279035121518989"
+    told = [
+        f if "recipient" not in f else f | {"recipient": f"{ins}@patient.mssante.fr"} for f in WHOLE.facts()
+    ]
+    world = World().add_all(facts.read(json.dumps(f)) for f in told)
+    cells = [r.cell for r in compute(world, "2025-02").rows if r.numerator]
+    shown = [str(explain(world, "2025-02", FINESS, cell)) for cell in cells]
+    assert any("@patient.mssante.fr" in text for text in shown)
+    assert not any(ins in text for text in shown)
+
+
 def test_users_that_do_not_count_are_told() -> None:
     told = explain(
         world_of(WHOLE), "2025-02", FINESS, Cell("CON-2", "2025-02", "profession", profession="infirmier")
