@@ -84,6 +84,7 @@ class PostgresEngine:
     def __init__(self) -> None:
         self._folder = Path()
         self._started: Server | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def server(self) -> Server:
@@ -98,7 +99,8 @@ class PostgresEngine:
             raise RuntimeError("PostgreSQL is not installed")
         # not in the run's folder: the server's user must reach it
         self._folder = Path(tempfile.mkdtemp(prefix="segur-chaos-"))
-        await asyncio.to_thread(self._start, found)
+        self._starting = asyncio.create_task(asyncio.to_thread(self._start, found))
+        await asyncio.shield(self._starting)
 
     def _start(self, bin_folder: Path) -> None:
         # what is committed without waiting for the disk stays in memory for long: a crash loses it, and it shows
@@ -120,7 +122,9 @@ class PostgresEngine:
             c.execute(_WATCH)
 
     async def stop(self) -> None:
-        """End the server."""
+        """End the server, also one whose start was given up."""
+        if self._starting is not None:
+            await asyncio.wait((self._starting,))
         if self._started is not None:
             await asyncio.to_thread(self._started.stop)
             shutil.rmtree(self._folder, ignore_errors=True)

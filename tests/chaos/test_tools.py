@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlmodel import Session
 
@@ -18,7 +20,7 @@ from chaos.disk import Disk, build
 from chaos.history import Left, TakenOver, WireCut
 from chaos.postgres import PostgresEngine
 from chaos.scenario import make
-from chaos.server import Server
+from chaos.server import Server, programs
 from chaos.wire import Balancer, Relay
 from gateway.hl7.transmission import Action
 from gateway.journal import claims, nodes, queue, records
@@ -229,6 +231,24 @@ async def test_the_triggers_note_who_had_what_in_hand_and_from_whom_it_was_taken
         await cluster.finish()
         await cluster.close(tmp_path)
     assert "INSERT INTO public.delivery" in (tmp_path / "journal.sql").read_text("utf-8")
+
+
+async def test_a_run_that_is_stopped_while_its_server_starts_leaves_none() -> None:
+    if programs() is None:
+        assert not os.environ.get("REQUIRE_POSTGRES"), "PostgreSQL is not installed"
+        pytest.skip("PostgreSQL is not installed")
+    engine = PostgresEngine()
+    start = asyncio.create_task(engine.start())
+    async with asyncio.timeout(60):
+        while engine._starting is None:
+            await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    await engine.stop()
+    assert not engine._folder.exists()
+    with pytest.raises(psycopg.OperationalError):
+        engine.server.connect()
 
 
 async def test_a_node_that_waits_for_a_cpu_is_known_to(tmp_path: Path) -> None:
