@@ -108,12 +108,13 @@ class Bookkeeper:
             self._computing -= 1
 
     async def _compute(self, months: Sequence[str]) -> None:
+        # the instant of the figures is before the facts are read: what was known then is in them
+        now = self._clock.now()
         try:
             request = self.request()
             request.months = list(months)
             answer, content = await self.machine.ask(request)
             self.since, self.cost = answer.since, answer.cpu
-            now = self._clock.now()
             seen = Seen.of(answer.seen)
             for part, packed in zip(answer.parts, content, strict=True):
                 if part.told:

@@ -125,11 +125,11 @@ class FigureService:
         rows = await self._journal.read(
             partial(figures.stored, month=month, finess=finess, revision=revision)
         )
-        return next(iter(await _shown(rows)), None)
+        return next(iter(await self._shown(rows)), None)
 
     async def revisions(self, finess: str, month: str) -> list[Published]:
         """All that was published of a month, the newest first."""
-        return await _shown(await self._journal.read(lambda s: figures.revisions(s, finess, month)))
+        return await self._shown(await self._journal.read(lambda s: figures.revisions(s, finess, month)))
 
     async def trend(self, finess: str, last: str, count: int = 13) -> dict[str, Published | None]:
         """`count` months that end with `last`, in order."""
@@ -138,7 +138,7 @@ class FigureService:
         def rows(session: Session) -> list[Stored]:
             return [kept for month in wanted for kept in figures.stored(session, month, finess)]
 
-        found = {p.month: p for p in await _shown(await self._journal.read(rows))}
+        found = {p.month: p for p in await self._shown(await self._journal.read(rows))}
         return {month: found.get(month) for month in wanted}
 
     async def explain(
@@ -184,14 +184,14 @@ class FigureService:
             elif not await self._await(self._begin(month), end):
                 stale = done = True
         rows = await self._journal.read(partial(figures.stored, month=month, finess=finess))
-        return Current(await _shown(rows), stale)
+        return Current(await self._shown(rows), stale)
 
     async def kept(self, month: str, finess: str | None, revision: int | None = None) -> list[Published]:
         """What is kept of a month, by establishment, whatever came since."""
         rows = await self._journal.read(
             partial(figures.stored, month=month, finess=finess, revision=revision)
         )
-        return await _shown(rows)
+        return await self._shown(rows)
 
     async def as_of(self, month: str, at: datetime, finess: str | None = None) -> list[Published]:
         """The figures as they would have been with the facts known at that instant; nothing is kept in the journal."""
@@ -298,6 +298,11 @@ class FigureService:
         await asyncio.wait({task}, timeout=max(0.0, end - asyncio.get_running_loop().time()))
         return task.done() and not task.cancelled() and task.exception() is None
 
+    async def _shown(self, rows: list[Stored]) -> list[Published]:
+        """A millisecond or two for each: not in the event loop."""
+        zones = self.catalogue.time_zones
+        return await asyncio.to_thread(lambda: [_published(row, zones) for row in rows])
+
     async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that goes away must not break off an answer of the worker in its middle."""
         task = asyncio.ensure_future(work)
@@ -306,14 +311,10 @@ class FigureService:
         return await asyncio.shield(task)
 
 
-async def _shown(rows: list[Stored]) -> list[Published]:
-    """A millisecond or two for each: not in the event loop."""
-    return await asyncio.to_thread(lambda: [published(row) for row in rows])
-
-
-def published(row: Stored) -> Published:
-    """As it is shown."""
-    rows, quality = stored.unpack(row.content, row.finess, row.cutoff, row.revision, row.rule_version)
+def _published(row: Stored, zones: Mapping[str, str]) -> Published:
+    """As it is shown. Each row says up to when facts were known (spec §1.4): the instant of the computation."""
+    known = periods.iso(row.computed_at, periods.zone_of(row.finess, zones))
+    rows, quality = stored.unpack(row.content, row.finess, row.cutoff, row.revision, row.rule_version, known)
     return Published(
         finess=row.finess,
         month=row.month,

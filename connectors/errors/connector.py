@@ -23,7 +23,7 @@ from connectors.errors.rebuilding import File, Making
 from connectors.errors.settings import ErrorsSettings, load
 from connectors.mailbox_port import IncidentReport
 from connectors.mss.inbound.answers import IntegrationError
-from connectors.mss.inbound.reports import Reporter, build_error_mail, build_mdn_with_files
+from connectors.mss.inbound.reports import Reporter, build_error_mail
 from connectors.port import (
     Accepted,
     ConnectorContext,
@@ -228,8 +228,7 @@ class ErrorsConnector:
             if not plan.patient_in_subject:
                 reference = wording.subject(plan, "").partition("] ")[2]
                 mail = replace(mail, subject=reference)
-            build = build_mdn_with_files if plan.mdn else build_error_mail
-            made = build(
+            made = build_error_mail(
                 mail,
                 Reporter(self.settings.from_address, self.settings.from_name),
                 IntegrationError(about.code, about.label, about.reasons),
@@ -238,6 +237,7 @@ class ErrorsConnector:
                 now=plan.created,
                 reattach=plan.reattach,
                 max_bytes=limit,
+                mdn=plan.mdn,
             )
             if len(made.content) <= limit:
                 return made.content

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ async def test_facts_then_figures_and_more_facts_then_newer_figures(tmp_path: Pa
         client = Client(r)
         empty = await client.month("month=2025-02")
         assert (empty["rows"], empty["reason"]) == ([], "no_facts")
+        before = datetime.now(UTC).replace(microsecond=0)
 
         await tell(r, [*stay(1), *stay(2), *stay(3), delivery(1)])
         told = await client.month(f"month=2025-02&finess={FINESS}")
@@ -45,6 +47,10 @@ async def test_facts_then_figures_and_more_facts_then_newer_figures(tmp_path: Pa
         assert {r["revision"] for r in told["rows"]} == {2}
         first = await client.month(f"month=2025-02&finess={FINESS}&revision=1")
         assert figure(first) == (1, 3)
+        # §1.4: each row says up to when facts were known; of a revision for ever the same instant
+        (early,), (late,) = ({x["as_of"] for x in told_of["rows"]} for told_of in (first, told))
+        assert datetime.fromisoformat(early).utcoffset() is not None
+        assert before <= datetime.fromisoformat(early) <= datetime.fromisoformat(late) <= datetime.now(UTC)
 
 
 async def test_a_late_fact_makes_a_revision_with_a_readable_difference_and_the_same_facts_make_none(
@@ -146,7 +152,9 @@ async def test_rows_are_those_of_the_published_format_in_json_and_csv(tmp_path: 
         answer = await client.get("?month=2025-02&format=csv")
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         world = World().add_all(model.read(json.dumps(f)) for f in facts)
-        assert answer.text == to_csv(compute(world, "2025-02", revision=1).rows)
+        (known,) = {x["as_of"] for x in told["rows"]}
+        rows = [replace(x, as_of=known) for x in compute(world, "2025-02", revision=1).rows]
+        assert answer.text == to_csv(rows)
         one = await client.get(f"?month=2025-02&format=csv&finess={OTHER}")
         lines = list(csv.DictReader(io.StringIO(one.text), delimiter=";"))
         assert {x["finess"] for x in lines} == {OTHER}

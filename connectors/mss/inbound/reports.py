@@ -154,35 +154,20 @@ def build_error_mail(
     now: datetime,
     reattach: bool = True,
     max_bytes: int = 0,
+    mdn: bool = False,
 ) -> OutgoingMail:
     """The « courriel standard » about `mail` to the error mailbox `to`: what is wrong, the original, and (`reattach`)
     its attachments again, so that a person can integrate them by hand.
 
     `max_bytes` (0: no bound) is the operator's limit: beyond it the attachments are only inside the original.
+    `mdn`: the same text and files as a notification of form C, the files after its three parts.
     The envelope sender is the applicative mailbox, not the null address: when this mail itself cannot be delivered
     somebody must know. No loop comes of it: reports are never answered.
     """
-    made = _error_mail(mail, reporter, error, to, message_id, now, reattach)
-    if reattach and max_bytes and len(made.content) > max_bytes:
-        return _error_mail(mail, reporter, error, to, message_id, now, False)
-    return made
-
-
-def build_mdn_with_files(
-    mail: InboundMail,
-    reporter: Reporter,
-    error: IntegrationError,
-    *,
-    to: str,
-    message_id: str,
-    now: datetime,
-    reattach: bool = True,
-    max_bytes: int = 0,
-) -> OutgoingMail:
-    """As `build_error_mail`, for an error mailbox that wants notifications: form C with the same text, the files after
-    its three parts."""
 
     def build(again: bool) -> OutgoingMail:
+        if not mdn:
+            return _error_mail(mail, reporter, error, to, message_id, now, again)
         text = _explanation(mail, error, again)
         return build_mdn(
             mail, reporter, to=to, message_id=message_id, now=now, error=error, reattach=again, text=text
