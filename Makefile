@@ -53,7 +53,7 @@ demo-circle: $(VENV)/runtime.done
 	@$(BIN)/python -m gateway.demo_circle $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/dev.done
-	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || echo "No Chromium here: the tests of pages are skipped. On Debian:  sudo apt-get install chromium chromium-driver" >&2
+	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || echo "No Chromium here: the tests of pages are skipped. On Debian:  sudo apt-get install chromium" >&2
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev.done
