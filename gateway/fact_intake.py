@@ -32,7 +32,7 @@ from gateway.journal.facts import NewFact, Source
 from gateway.journal.store import Journal
 from indicators.events import fact_of
 from indicators.facts import Fact, FactError, read
-from indicators.files import CONTRADICTION, SHOWN
+from indicators.lines import CONTRADICTION, SHOWN
 
 log = logging.getLogger("gateway.facts")
 

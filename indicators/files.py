@@ -1,26 +1,24 @@
 """Files of facts: JSON lines on disk → the world.
 
-Purpose: read a file of facts once, line by line, with all that is wrong in it.
+Purpose: read a file of facts once, line by line, with all that is wrong in it. The lines are checked in a process
+beside (`indicators.lines`) while they are folded here.
 Guarantee: a repeated fact counts once; the same `fact_id` with another content is an error; nothing is computed from a
 file with errors. Memory grows with the facts that matter, not with the file.
-Fails: `FileFaults` with every faulty line (the first hundred); `ConfigurationFault` when the file cannot be read.
+Fails: `FileFaults` with every faulty line (the first hundred); `ConfigurationFault` when the file cannot be read;
+`EnvironmentFault` when the process beside is lost.
 """
 
 from __future__ import annotations
 
-from array import array
+import subprocess
+import sys
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
-from gateway.errors import BadInput, ConfigurationFault
-from indicators.facts import FactError, digest, read
+from gateway.childprocess import environment
+from gateway.errors import BadInput, ConfigurationFault, EnvironmentFault
+from indicators.lines import Batch, batches
 from indicators.world import World
-
-SHOWN = 100
-"""Faults that are named; all are counted."""
-CONTRADICTION = "« fact_id » déjà donné, avec un autre contenu"
-_PARTS = 4
 
 
 class FileFaults(BadInput):
@@ -35,55 +33,30 @@ class FileFaults(BadInput):
 def read_file(path: Path, as_of: datetime | None = None) -> World:
     """The world that a file tells, as known at `as_of` (None: all of it)."""
     world = World(as_of)
-    faults: list[str] = []
-    count = 0
-    ids = array("q")
+    known = [] if as_of is None else [repr(as_of.timestamp())]
+    last: Batch | None = None
     try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.isspace():
-                    continue
+        with path.open("rb", buffering=0) as lines:
+            lines.read(1)  # a directory is opened and cannot be read
+            lines.seek(0)
+            with subprocess.Popen(  # noqa: S603 - ourselves, no shell
+                [sys.executable, "-m", "indicators.lines", *known],
+                stdin=lines,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment(),
+            ) as process:
+                assert process.stdout is not None
                 try:
-                    fact = read(line)
-                except FactError as e:
-                    count += 1
-                    if len(faults) < SHOWN:
-                        faults.append(f"ligne {number} : {e}")
-                    continue
-                # eight bytes for each id instead of its text: enough to see that none, or which few, come twice
-                ids.append(hash(fact["fact_id"]))
-                world.add(fact)
-        contradictions = _contradictions(path, _twice(ids))
+                    for last in batches(process.stdout):
+                        for fact, at in zip(last.facts, last.at, strict=True):
+                            world.tell(fact, at)
+                finally:
+                    process.kill()
     except OSError as e:
         raise ConfigurationFault(f"{path}: {e.strerror}") from e
-    if faults or contradictions:
-        raise FileFaults([*faults, *contradictions[:SHOWN]], count + len(contradictions))
+    if last is None or not last.end:
+        raise EnvironmentFault("le processus qui vérifie les lignes s'est arrêté")
+    if last.faults:
+        raise FileFaults(last.faults, last.count)
     return world
-
-
-def _twice(ids: array[int]) -> set[int]:
-    found: set[int] = set()
-    for part in range(_PARTS):
-        # in parts: a sorted list of a million numbers would be the highest point of memory
-        ordered = sorted(i for i in ids if i % _PARTS == part)
-        found.update(a for a, b in pairwise(ordered) if a == b)
-    return found
-
-
-def _contradictions(path: Path, twice: set[int]) -> list[str]:
-    """Lines whose `fact_id` was told before with another content."""
-    found: list[str] = []
-    if not twice:
-        return found
-    digests: dict[str, str] = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                fact = read(line)
-            except FactError:
-                continue
-            if hash(fact["fact_id"]) in twice and digests.setdefault(fact["fact_id"], digest(fact)) != digest(
-                fact
-            ):
-                found.append(f"ligne {number} : {CONTRADICTION}")
-    return found

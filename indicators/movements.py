@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from indicators.facts import UNKNOWN_FINESS
 from indicators.patients import Ref
-from indicators.told import Ref as ToldRef
 
 NEVER = float("-inf")
 FAMILIES = {
@@ -127,11 +126,6 @@ class Stay:
         """True when the stay was open for at least one instant of `start <= t < end`."""
         begin = self.opened if self.opened is not None else self.closed
         return begin is not None and begin < end and (self.closed is None or self.closed >= start)
-
-
-def ref_of(ref: ToldRef | None, finess: str) -> Ref | None:
-    """A stay number with its authority, the establishment where there is none."""
-    return None if ref is None else (ref.authority or finess, ref.value)
 
 
 def effective_of(said: list[Said]) -> list[Said]:

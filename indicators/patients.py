@@ -1,6 +1,6 @@
-"""Patients: keys that mean the same person, and accounts that went to another one.
+"""Patients: keys that mean the same person, and accounts that went to another one; the numbers of stays.
 
-Purpose: A40 and A47 say that two keys are one patient; A44 moves an account. Pure.
+Purpose: A40 and A47 say that two keys are one patient; A44 moves an account; a number counts with its authority. Pure.
 Guarantee: the order and the repetition of what is told change nothing; a chain or a ring of merges is one patient.
 Fails: never.
 Source: PAM-FR 2.11.2 (A40, A44, A47); spec/indicators.md §2.1.
@@ -10,8 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from indicators.told import Ref as ToldRef
+
 Ref = tuple[str, str]
 """(authority or FINESS, value) of a visit or account number."""
+
+
+class Numbers:
+    """Visit and account numbers, each one object: many facts name few stays."""
+
+    __slots__ = ("_authorities", "_known")
+
+    def __init__(self) -> None:
+        self._known: dict[Ref, Ref] = {}
+        self._authorities: dict[str, str] = {}
+
+    def one(self, told: ToldRef | None, finess: str) -> Ref | None:
+        """A number with its authority, the establishment where there is none."""
+        if told is None:
+            return None
+        ref = told.authority or finess, told.value
+        known = self._known.get(ref)
+        if known is None:
+            authority = self._authorities.setdefault(ref[0], ref[0])
+            known = authority, ref[1]
+            self._known[known] = known
+        return known
 
 
 class Patients:

@@ -26,11 +26,9 @@ from indicators.movements import (
     class_of,
     close,
     effective_of,
-    ref_of,
 )
-from indicators.patients import Patients, Ref
+from indicators.patients import Numbers, Patients, Ref
 from indicators.told import Consent, ConsultationVisit, Identity, StayEvent
-from indicators.told import Ref as ToldRef
 
 _DAY = 86_400.0
 VisitTold = tuple[float, str, Ref | None, str, str, str, str]
@@ -40,9 +38,20 @@ ConsentTold = tuple[float, str, Ref | None, str, str, str]
 class StayFold:
     """Tell it every fact that concerns stays, in any order; `fold` gives them."""
 
-    __slots__ = ("_accounts", "_consents", "_intern", "_numbers", "_said", "_visits", "feeds", "patients")
+    __slots__ = (
+        "_accounts",
+        "_consents",
+        "_intern",
+        "_numbers",
+        "_refs",
+        "_said",
+        "_visits",
+        "feeds",
+        "patients",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Numbers | None = None) -> None:
+        self._refs = numbers or Numbers()
         self._said: dict[Key, list[Said]] = {}
         self._accounts: dict[Key, tuple[Ref, ...]] = {}
         self._numbers: dict[Ref, tuple[Key, ...]] = {}
@@ -57,7 +66,7 @@ class StayFold:
     def add_stay(self, fact: StayEvent, at: float) -> None:
         """One message about a stay."""
         finess = self._one(fact.finess)
-        visit, account = self._ref(fact.stay, finess), self._ref(fact.account, finess)
+        visit, account = self._refs.one(fact.stay, finess), self._refs.one(fact.account, finess)
         key: Key
         if visit is not None:
             key = ("V", *visit)
@@ -102,7 +111,7 @@ class StayFold:
             (
                 at,
                 fact.patient or "",
-                self._ref(fact.stay, fact.finess),
+                self._refs.one(fact.stay, fact.finess),
                 fact.feeding or "",
                 fact.consulting or "",
                 self._one(fact.finess),
@@ -111,7 +120,7 @@ class StayFold:
 
     def add_identity(self, fact: Identity, at: float) -> None:
         """A merge or a move."""
-        account = ref_of(fact.account, fact.finess)
+        account = self._refs.one(fact.account, fact.finess)
         prior = fact.prior_patient
         if fact.event == "A44":
             if account is not None:
@@ -125,17 +134,13 @@ class StayFold:
             (
                 at,
                 self._one(fact.finess),
-                ref_of(fact.stay, fact.finess),
+                self._refs.one(fact.stay, fact.finess),
                 fact.patient or "",
                 fact.feeding or "",
                 fact.consulting or "",
                 fact.fact_id,
             )
         )
-
-    def _ref(self, ref: ToldRef | None, finess: str) -> Ref | None:
-        """As `ref_of`, with one text for each authority."""
-        return None if ref is None else (self._one(ref.authority or finess), ref.value)
 
     def _one(self, text: str) -> str:
         """The same object for the same text: a hundred thousand messages name few establishments."""

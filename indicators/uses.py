@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from indicators.movements import ref_of
-from indicators.patients import Ref
+from indicators.patients import Numbers, Ref
 from indicators.told import (
     BreakGlass,
     Correspondent,
@@ -60,9 +59,9 @@ class Reception(NamedTuple):
 class UseFold:
     """Tell it every fact of these kinds, in any order."""
 
-    __slots__ = ("_texts", "census", "correspondents", "receptions", "uses")
+    __slots__ = ("_numbers", "_texts", "census", "correspondents", "receptions", "uses")
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Numbers | None = None) -> None:
         self.uses: dict[str, Use] = {}
         self.receptions: dict[str, Reception] = {}
         self.census: dict[tuple[str, str], set[tuple[float, int, str]]] = {}
@@ -70,6 +69,7 @@ class UseFold:
         self.correspondents: set[tuple[str, Ref | None, str, str]] = set()
         """(FINESS, stay, RPPS, address)."""
         self._texts: dict[str, str] = {}
+        self._numbers = numbers or Numbers()
 
     def add_consultation(self, fact: DmpConsultation, at: float) -> None:
         """A DMP transaction."""
@@ -83,7 +83,7 @@ class UseFold:
                 fact.outcome == "success",
                 self._one(user),
                 self._one(profession),
-                ref_of(fact.stay, fact.finess),
+                self._numbers.one(fact.stay, fact.finess),
                 unique_id,
                 self._one(type_code),
                 fact.trigger == "prefetch",
@@ -107,7 +107,7 @@ class UseFold:
                 fact.outcome == "success",
                 self._one(user),
                 self._one(profession),
-                ref_of(fact.stay, fact.finess),
+                self._numbers.one(fact.stay, fact.finess),
                 unique_id,
                 self._one(type_code),
                 False,
@@ -129,7 +129,7 @@ class UseFold:
                 True,
                 user,
                 profession,
-                ref_of(fact.stay, fact.finess),
+                self._numbers.one(fact.stay, fact.finess),
                 "",
                 "",
                 False,
@@ -163,7 +163,7 @@ class UseFold:
         """Who follows the patient of a stay."""
         rpps, address = fact.rpps or "", (fact.address or "").lower()
         if rpps or address:
-            ref = ref_of(fact.stay, fact.finess)
+            ref = self._numbers.one(fact.stay, fact.finess)
             self.correspondents.add((fact.finess, ref, rpps, address))
 
     def _keep(self, use: Use) -> None:

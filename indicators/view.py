@@ -109,7 +109,7 @@ class Ground:
                 continue
             for submission in submissions:
                 # a session among several is told by the day: that of the document, else that of its first attempt
-                first = min((a.first for a in submission.attempts), default=None)
+                first = min((a.first for a in self.world.deliveries.attempts(submission)), default=None)
                 stay = self.stay(ref, finess, (submission.date, first)) if found else None
                 if stay is not None:
                     sent.setdefault(id(stay), []).append(submission)
@@ -132,6 +132,7 @@ class View:
     """One establishment, one month."""
 
     def __init__(self, ground: Ground, finess: str, month: str, cutoff: float | None = None) -> None:
+        ground.world.deliveries.forget()
         catalogue = ground.catalogue
         self.ground, self.catalogue, self.options = ground, catalogue, catalogue.options
         self.finess = finess

@@ -13,6 +13,7 @@ from datetime import datetime
 from indicators import told
 from indicators.deliveries import DeliveryFold
 from indicators.facts import Fact
+from indicators.patients import Numbers
 from indicators.stays import StayFold
 from indicators.uses import UseFold
 
@@ -32,9 +33,10 @@ class World:
     def __init__(self, as_of: datetime | None = None) -> None:
         self.as_of = as_of
         """Only facts known then count; None: all."""
-        self.stays = StayFold()
-        self.deliveries = DeliveryFold()
-        self.uses = UseFold()
+        numbers = Numbers()
+        self.stays = StayFold(numbers)
+        self.deliveries = DeliveryFold(numbers)
+        self.uses = UseFold(numbers)
         self.visit_feeds: dict[str, float] = {}
         """FINESS → instant of the first consultation told by an event."""
         self.first: dict[str, float] = {}

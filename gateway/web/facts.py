@@ -30,7 +30,7 @@ from gateway.web.guard import Caller, Guard, Right
 from indicators import periods
 from indicators.events import MAX_EVENTS
 from indicators.facts import Finess
-from indicators.files import SHOWN
+from indicators.lines import SHOWN
 
 MAX_JSON = 500_000
 """Bytes of events, of a census, or of facts as one JSON array: they are read in one go."""
