@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         print("segur-gateway: aucune ligne de ce mois ne correspond", file=sys.stderr)
         return 1
     finally:
+        # the end of the process need not walk over them either
+        gc.freeze()
         gc.enable()
     return 0
 

@@ -50,7 +50,7 @@ def read_file(path: Path, as_of: datetime | None = None) -> World:
                 try:
                     for last in batches(process.stdout):
                         for fact, at in zip(last.facts, last.at, strict=True):
-                            world.tell(fact, at)
+                            world.tell(fact, at.timestamp())
                 finally:
                     process.kill()
     except OSError as e:

@@ -34,10 +34,10 @@ _LENGTH = 4
 
 
 class Batch(msgspec.Struct, array_like=True, gc=False):
-    """Facts and their instants, in seconds since 1970; at the end the faults."""
+    """Facts and their instants; at the end the faults."""
 
     facts: list[told.Any_]
-    at: list[float]
+    at: list[datetime]
     end: bool = False
     faults: list[str] = []
     count: int = 0
@@ -65,7 +65,7 @@ def check(lines: IO[bytes], as_of: datetime | None, give: Callable[[Batch], None
         at = fact["at"]
         if as_of is None or (fact.get("known_at") or at) <= as_of:
             batch.facts.append(told.of(fact))
-            batch.at.append(at.timestamp())
+            batch.at.append(at)
             if len(batch.facts) >= BATCH:
                 give(batch)
                 batch = Batch([], [])
