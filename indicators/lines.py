@@ -31,6 +31,8 @@ CONTRADICTION = "« fact_id » déjà donné, avec un autre contenu"
 BATCH = 1_000
 _PARTS = 4
 _LENGTH = 4
+_MOST = 64_000_000
+"""Bytes of a frame."""
 
 
 class Batch(msgspec.Struct, array_like=True, gc=False):
@@ -107,7 +109,10 @@ def batches(wire: IO[bytes]) -> Iterator[Batch]:
     """What the process says, up to its last frame or to where it stopped."""
     decode = msgspec.msgpack.Decoder(Batch).decode
     while len(head := wire.read(_LENGTH)) == _LENGTH:
-        body = wire.read(int.from_bytes(head, "big"))
+        size = int.from_bytes(head, "big")
+        if size > _MOST:
+            return  # not ours
+        body = wire.read(size)
         try:
             yield decode(body)
         except msgspec.MsgspecError:

@@ -4,7 +4,7 @@ Purpose: what a fact tells, without its instant, in a form that costs little to 
 that was checked (`indicators.facts`); `read` of its JSON, for facts that were checked when they came in and lie in the
 journal since. Pure.
 
-Guarantee: both give the same for the same fact (tests/indicators/test_told.py): there is one fold, so there is one
+Guarantee: both give the same for the same fact (tests/figures/test_scenarios.py): there is one fold, so there is one
 result. `read` looks at types and at nothing else: what has another shape is refused, rules are not checked again.
 Fails: `GatewayBug` for a text that is not a stored fact.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.errors import BadInput, ConfigurationFault
+from gateway.errors import BadInput, ConfigurationFault, EnvironmentFault
 from indicators import export, facts, periods
 from indicators.catalogue import default, load
 from indicators.engine import Result, compute, find, rounded
 from indicators.explain import explain
+from indicators.files import FileFaults, read_file
+from indicators.lines import BATCH, CONTRADICTION
 from indicators.rules import RULES
 from indicators.sheet import Cell
 from indicators.why import Why
@@ -287,6 +290,29 @@ def test_a_file_with_faults_gives_no_figure_and_all_faults(
         "la ligne n'est pas un objet JSON",
         "« fact_id » déjà donné, avec un autre contenu",
     ]
+
+
+def test_the_process_that_checks_the_lines_is_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is computed from the lines that came before."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(EnvironmentFault):
+        read_file(file)
+    monkeypatch.setattr(sys, "executable", "/bin/echo")  # not our wire
+    with pytest.raises(EnvironmentFault):
+        read_file(file)
+
+
+def test_a_big_file_comes_in_several_batches(file: Path, tmp_path: Path) -> None:
+    line = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
+    told = [{**line, "fact_id": f"f-{n}"} for n in range(2 * BATCH + 1)]
+    path = tmp_path / "big.jsonl"
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in told), encoding="utf-8")
+    assert read_file(path).facts == len(told)
+    with path.open("a", encoding="utf-8") as f:
+        f.write(json.dumps({**told[0], "finess": "750000009"}) + "\n")
+    with pytest.raises(FileFaults) as e:
+        read_file(path)
+    assert e.value.faults == [f"ligne {len(told) + 1} : {CONTRADICTION}"] and e.value.count == 1
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
