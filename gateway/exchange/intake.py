@@ -19,9 +19,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sqlmodel import Session
@@ -39,9 +38,10 @@ from gateway.errors import (
 )
 from gateway.exchange import adt, incidents
 from gateway.exchange.accept import Acceptance, accept, check_register
+from gateway.exchange.answers import Answers, rules_of, sender_of, shown
 from gateway.exchange.checking import Checked, Checker, in_thread_if_big
 from gateway.exchange.gather import gather, wanted
-from gateway.exchange.identifiers import Clock, control_id, correlation_id
+from gateway.exchange.identifiers import Clock, correlation_id
 from gateway.exchange.incidents import INCIDENTS
 from gateway.exchange.overload import JOURNAL, MEMORY, Overloads
 from gateway.exchange.pressure import Pressure
@@ -49,7 +49,7 @@ from gateway.exchange.publisher import Publisher
 from gateway.exchange.reception import receive
 from gateway.exchange.steps import reached
 from gateway.exchange.telemetry import Telemetry
-from gateway.hl7 import acknowledgement
+from gateway.exchange.turns import Turns
 from gateway.hl7.framing import HEAD_SIZE
 from gateway.hl7.message import Message
 from gateway.journal import records
@@ -61,19 +61,8 @@ log = logging.getLogger("gateway.exchange")
 
 ANSWER_SECONDS = 1.0
 """What storing an answer may take even when the deadline has passed."""
-MAX_ERRORS = 200
-"""ERR segments of an ACK: nobody reads more, and an ACK of thousands would be longer than what readers take."""
-LOGGED_RULES = 20
 Left = Callable[[], float]
 """Seconds until the ACK is due."""
-
-
-@dataclass(slots=True)
-class _SharedLock:
-    """A lock that goes away with its last user."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
 
 
 class Intake:
@@ -104,7 +93,8 @@ class Intake:
         self._pressure = pressure or Pressure()
         self._overloads = overloads or Overloads.without_limits(journal)
         self._publisher = publisher or Publisher(None, telemetry)
-        self._same: dict[str, _SharedLock] = {}
+        self._answers = Answers(book, self._clock, settings.ack.extended_err)
+        self._turns = Turns()
         self._tolerated: dict[str, str] = {}
         """Correlation id of a message just accepted → rules tolerated, until its line of the log is written."""
 
@@ -130,12 +120,12 @@ class Intake:
             # MSH is too long, or there are too many segments: there is somebody to answer all the same
             head = raw[:HEAD_SIZE].lstrip(b"\xef\xbb\xbf\r\n\t ")
             return self._to_head(head, "AE", "EXC-UNREADABLE") if head.startswith(b"MSH") else None
-        key = f"{_sender(message)}|{_stored(message.control_id)}" if message.control_id else None
+        key = f"{sender_of(message)}|{shown(message.control_id)}" if message.control_id else None
         if key is not None and adt.concerns(message, self._publisher):
             key = adt.key_of(key, sha256)
         code = "AR"
         try:
-            async with self._one_at_a_time(key, due):
+            async with self._turns.turn(key, due):
                 code, ack = await self._handle_one(
                     raw, message, sha256, key, peer, correlation, lambda: due - time.monotonic()
                 )
@@ -144,24 +134,24 @@ class Intake:
             late = JOURNAL if isinstance(e, JournalLate) else "EXC-JOURNAL"
             rule = e.rule if isinstance(e, Overload) else late
             self._telemetry.overloads.labels(rule).inc()
-            ack = self._unstored(message, rule, correlation)
+            ack = self._answers.unstored(message, rule, correlation)
         except Exception as e:
             log.error("intake failed: %s (%s)", type(e).__name__, correlation, exc_info=e)
-            ack = self._unstored(message, "EXC-INTERNAL", correlation)
+            ack = self._answers.unstored(message, "EXC-INTERNAL", correlation)
         seconds = self._clock.now() - started
         self._telemetry.acknowledged(message.type, message.event, code, seconds)
         log.log(
             logging.INFO if code == "AA" else logging.WARNING,
             "%s to message %s %s^%s of %s: %d bytes, %.0f ms, %s %s (%s)",
             code,
-            _stored(message.control_id) or "without MSH-10",
-            _stored(message.type),
-            _stored(message.event),
-            _sender(message),
+            shown(message.control_id) or "without MSH-10",
+            shown(message.type),
+            shown(message.event),
+            sender_of(message),
             len(raw),
             1000 * seconds,
             "tolerated" if code == "AA" else "rules",
-            self._tolerated.pop(correlation, "-") if code == "AA" else _rules_of(ack),
+            self._tolerated.pop(correlation, "-") if code == "AA" else rules_of(ack),
             correlation,
         )
         return ack
@@ -192,15 +182,9 @@ class Intake:
         return self._to_head(head, "AR", MEMORY)
 
     def _to_head(self, head: bytes, code: str, rule: str, **words: object) -> bytes | None:
-        findings = Findings(self._book)
-        findings.add(rule, Place("MSH") if rule == "EXC-UNREADABLE" else None, **words)
-        try:
-            ack = acknowledgement.build_for_head(
-                head, code, findings, control_id(), self._clock.utc(), self._settings.ack.extended_err
-            )
-        except MessageUnreadable:
-            return None
-        self._telemetry.acknowledged("", "", code, 0.0)
+        ack = self._answers.to_head(head, code, rule, **words)
+        if ack is not None:
+            self._telemetry.acknowledged("", "", code, 0.0)
         return ack
 
     # --- one message ----------------------------------------------------------------------------------------
@@ -219,9 +203,9 @@ class Intake:
             raw=raw,
             sha256=sha256,
             dedup_key=key,
-            control_id=_stored(message.control_id),
-            sender=_sender(message),
-            message_type=_stored(f"{message.type}^{message.event}"),
+            control_id=shown(message.control_id),
+            sender=sender_of(message),
+            message_type=shown(f"{message.type}^{message.event}"),
             peer=peer,
             correlation=correlation,
             now=self._clock.now(),
@@ -262,7 +246,7 @@ class Intake:
         left = await self._journal.read(partial(records.unanswered_message, message_id=message_id))
         findings = Findings(self._book)
         findings.add("EXC-INTERRUPTED", None)
-        ack = self._ack(Message.parse(left.head), "AR", findings)
+        ack = self._answers.of(Message.parse(left.head), "AR", findings)
         now = self._clock.now()
         try:
             await self._journal.write(lambda s: records.answer(s, message_id, "AR", ack, findings, {}, now))
@@ -288,7 +272,7 @@ class Intake:
         if ack is not None:
             return code, ack
         self._telemetry.refused(findings)
-        refusal = self._ack(message, code, findings)
+        refusal = self._answers.of(message, code, findings)
         now = self._clock.now()
         try:
             await self._journal.write(
@@ -313,7 +297,7 @@ class Intake:
         records.answer(session, message_id, code, ack, findings, {}, now)
         if code == "AE" and self._settings.errors.refused_messages:
             incidents.of_refusal(
-                session, message_id, _stored(message.control_id), _sender(message), findings, now
+                session, message_id, shown(message.control_id), sender_of(message), findings, now
             )
 
     def _answered_elsewhere(self, answered: AnsweredAlready, correlation: str) -> tuple[str, bytes]:
@@ -331,7 +315,7 @@ class Intake:
         code, findings, acceptance = await self._decide(raw, message, correlation, left)
         if acceptance is None:
             return code, findings, None
-        ack = self._ack(message, "AA", ())
+        ack = self._answers.of(message, "AA", ())
         verdict = await self._journal.write(
             lambda s: accept(s, message_id, ack, findings, acceptance), left()
         )
@@ -345,7 +329,7 @@ class Intake:
 
     def _accepted(self, message: Message, findings: Sequence[Finding], correlation: str) -> None:
         """It is committed: what was tolerated is counted."""
-        self._telemetry.tolerated(_sender(message), findings)
+        self._telemetry.tolerated(sender_of(message), findings)
         if findings:
             self._tolerated[correlation] = ",".join(dict.fromkeys(f.rule for f in findings))
         reached("accepted")
@@ -362,7 +346,7 @@ class Intake:
             return "AE", findings, None
         now = self._clock.utc()
         rows = self._publisher.of_adt(event, now)
-        ack = self._ack(message, "AA", ())
+        ack = self._answers.of(message, "AA", ())
         await self._journal.write(
             lambda s: adt.keep(s, message_id, ack, findings, self._publisher, rows, now.timestamp()), left()
         )
@@ -441,7 +425,7 @@ class Intake:
         """The same MSH-10 with other content: AE, and the bytes are kept under no MSH-10 of their own."""
         findings = Findings(self._book)
         findings.add("EXC-SAME-CONTROL-ID", Place("MSH", 1, 10))
-        ack = self._ack(message, "AE", findings)
+        ack = self._answers.of(message, "AE", findings)
         now = self._clock.now()
         kept = await receive(self._journal, replace(new, dedup_key=None), left)
         await self._journal.write(
@@ -451,79 +435,10 @@ class Intake:
         self._telemetry.refused(findings)
         return "AE", ack
 
-    def _ack(self, message: Message, code: str, findings: Sequence[Finding]) -> bytes:
-        told = self._told(findings)
-        return acknowledgement.build(
-            message, code, told, control_id(), self._clock.utc(), self._settings.ack.extended_err
-        )
-
-    def _told(self, findings: Sequence[Finding]) -> Sequence[Finding]:
-        """The findings, or the first `MAX_ERRORS` that reject and how many more there are."""
-        errors = [f for f in findings if f.rejects]
-        if len(errors) <= MAX_ERRORS:
-            return findings
-        more = Findings(self._book)
-        more.add("EXC-MORE-ERRORS", None, count=len(errors) - MAX_ERRORS)
-        return [*errors[:MAX_ERRORS], *more]
-
-    def _unstored(self, message: Message, rule: str, correlation: str) -> bytes:
-        """An AR that the journal does not know: nothing was accepted."""
-        findings = Findings(self._book)
-        words = {"correlation": correlation} if rule == "EXC-INTERNAL" else {}
-        findings.add(rule, None, **words)
-        return self._ack(message, "AR", findings)
-
-    @asynccontextmanager
-    async def _one_at_a_time(self, key: str | None, due: float) -> AsyncIterator[None]:
-        """The same message sent twice at once: the second waits, then gets the first one's stored answer."""
-        if key is None:
-            yield
-            return
-        shared = self._same.setdefault(key, _SharedLock())
-        shared.users += 1
-        try:
-            try:
-                async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                    await shared.lock.acquire()
-            except TimeoutError:
-                raise JournalLate("the same message is still being answered") from None
-            try:
-                yield
-            finally:
-                shared.lock.release()
-        finally:
-            shared.users -= 1
-            if shared.users == 0:
-                del self._same[key]
-
 
 def _to_store(left: Left) -> float:
     """Seconds that storing an answer may take."""
     return max(ANSWER_SECONDS, left())
-
-
-def _sender(message: Message) -> str:
-    """Who sends, as a key: `application|facility`."""
-    return _stored(f"{message.sending_application}|{message.sending_facility}")
-
-
-def _rules_of(ack: bytes) -> str:
-    """Rule ids (ERR-7) of an ACK, each once, for the log."""
-    try:
-        rules = dict.fromkeys(e.diagnostic or e.err3 for e in acknowledgement.read(ack).errors)
-    except MessageUnreadable:
-        return "?"  # stored before `MAX_ERRORS` was: it is sent again as it is
-    return ",".join([*list(rules)[:LOGGED_RULES], *("…",) * (len(rules) > LOGGED_RULES)]) or "-"
-
-
-def _stored(text: str) -> str:
-    """A text of MSH as the journal and the logs keep it: what is not text in the message's charset, or is a control
-    character (it could write lines of its own in a log), stays visible as an escape.
-    """
-    text = text.encode("utf-8", "backslashreplace").decode()
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _first_look(raw: bytes) -> tuple[Message, str]:
