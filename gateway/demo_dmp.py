@@ -8,10 +8,8 @@ Fails: returns 1 when a line is not as it must be, 2 when it is not run from the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
-import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +22,7 @@ from typing import Any
 from gateway import logs, views
 from gateway.app import Gateway
 from gateway.cli import SIMULATOR_GROUP
+from gateway.demo_table import columns, run, verdict
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
 from gateway.settings import LogSettings, Settings
@@ -299,42 +298,12 @@ async def _all(stage: Stage) -> list[Line]:
 def table(lines: Sequence[Line]) -> str:
     """The table, in columns."""
     head = ("scénario", "ACK", "tentatives", "dans le DMP", "ZAM", "résultat")
-    rows = [
-        (
-            x.title,
-            x.ack,
-            x.attempts,
-            x.dmp,
-            x.zam,
-            "conforme" if not x.wrong else f"ÉCHEC : {'; '.join(x.wrong)}",
-        )
-        for x in lines
-    ]
-    widths = [max(len(r[i]) for r in (head, *rows)) for i in range(len(head))]
-    rule = "  ".join("-" * w for w in widths)
-    made = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *rows)]
-    return "\n".join((made[0], rule, *made[1:]))
+    return columns(head, [(x.title, x.ack, x.attempts, x.dmp, x.zam, verdict(x.wrong)) for x in lines])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m gateway.demo_dmp [--once]`."""
-    parser = argparse.ArgumentParser(prog="demo-dmp", description="Le DMP, cas difficiles compris")
-    parser.add_argument("--directory", type=Path, default=Path("var/demo-dmp"))
-    parser.add_argument("--once", action="store_true", help="s'arrêter après la démonstration ; code 0 ou 1")
-    values = parser.parse_args(argv)
-    try:
-        return asyncio.run(_until_stopped(values.directory, values.once))
-    except KeyboardInterrupt:
-        return 130
-    except asyncio.CancelledError:
-        return 143
-
-
-async def _until_stopped(directory: Path, once: bool) -> int:
-    """The demo; SIGTERM ends it as Ctrl-C does: counterparts stopped, its folder removed."""
-    running = asyncio.ensure_future(demo(directory, once))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    return await running
+    return run(demo, "demo-dmp", "Le DMP, cas difficiles compris", argv)
 
 
 if __name__ == "__main__":
