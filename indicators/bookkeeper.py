@@ -4,7 +4,8 @@ Purpose: the one way by which figures come into the journal: ask the worker for 
 passed (R14), keep the others as provisional, note which facts they were computed with.
 
 Guarantee: one computation at a time and per node; whoever asks for a month that is being computed waits for it. A
-published month becomes a new revision only when a row is another one, with its differences. A stop in the middle leaves
+published month becomes a new revision only when a row is another one, with its differences; what to look at beside it
+is kept as it is now. A stop in the middle leaves
 whole months; the next run goes on.
 Fails: `MachineLost`, `Busy`, `JournalUnavailable`; the state is then `failed` until a computation succeeds.
 Source: spec/indicators.md R14, §6.6.
@@ -19,11 +20,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from sqlmodel import Session
+
 from gateway.errors import GatewayError
 from gateway.exchange.identifiers import Clock
 from gateway.journal import figures
 from gateway.journal.fact_stream import Seen, Source
-from gateway.journal.figures import Computed, Overtaken, Stored
+from gateway.journal.figures import Computed, Looked, Overtaken, Stored
 from gateway.journal.store import Journal
 from indicators import stored
 from indicators.catalogue import Catalogue
@@ -116,10 +119,11 @@ class Bookkeeper:
             answer, content = await self.machine.ask(request)
             self.since, self.cost = answer.since, answer.cpu
             seen = Seen.of(answer.seen)
-            for part, packed in zip(answer.parts, content, strict=True):
-                if part.told:
-                    await self._keep(answer, part, packed, seen, now)
-            await self._journal.write(partial(figures.checked, months=list(months), seen=seen, at=now))
+            parts = [(part, packed) for part, packed in zip(answer.parts, content, strict=True) if part.told]
+            for part, packed in parts:
+                await self._keep(answer, part, packed, seen, now)
+            looked = await asyncio.to_thread(_looked, parts, seen, now)
+            await self._journal.write(partial(_note, months=list(months), looked=looked, seen=seen, at=now))
             self._failed = False
         except Busy:
             raise
@@ -172,3 +176,16 @@ class Bookkeeper:
         before, _ = stored.unpack(base.content, base.finess, base.cutoff, 0, base.rule_version)
         after, _ = stored.unpack(computed.content, computed.finess, computed.cutoff, 0, computed.rule_version)
         return stored.pack_changes(changes(before, after, self.catalogue))
+
+
+def _looked(parts: Sequence[tuple[Part, bytes]], seen: Seen, now: float) -> list[Looked]:
+    """What to look at beside figures: it may be another while they are the same (docs/decisions/0039)."""
+    return [
+        Looked(part.finess, part.month, seen, now, stored.pack_quality(stored.quality_of(packed)))
+        for part, packed in parts
+    ]
+
+
+def _note(session: Session, months: Sequence[str], looked: Sequence[Looked], seen: Seen, at: float) -> None:
+    figures.look(session, looked)
+    figures.checked(session, months, seen, at)

@@ -51,8 +51,11 @@ class Published:
     """Facts that were read."""
     rows: list[Row]
     quality: Quality
+    """What to look at: of the newest revision as it is now, of a revision that was named as it was then."""
     changes: list[Change] = field(default_factory=list)
     """Since the revision before; empty for the first."""
+    looked_at: float | None = None
+    """When `quality` was seen, when that was after `computed_at`."""
 
     @property
     def provisional(self) -> bool:

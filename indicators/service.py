@@ -4,8 +4,10 @@ Purpose: what the API, the pages and the gauges ask (`indicators.published.Figur
 bookkeeper (`indicators.monthly`).
 
 Guarantee: who asks for a month gets figures that hold all facts known when they asked, when these can be had in time;
-else the last ones, and is told so. A month that is over and past its cut-off is published when it is first computed.
-A computation that takes long is not repeated at each request: it rests ten times as long as it took.
+else the last ones, and is told so. What to look at beside the newest revision is as it is now, or says of when it is
+(`looked_at`); beside a revision that is named, as it was. A month that is over and past its cut-off is published when
+it is first computed. A computation that takes long is not repeated at each request: it rests ten times as long as it
+took.
 Fails: `JournalUnavailable`; `MachineLost` and `Busy` from `as_of` and `explain`.
 Source: spec/indicators.md §6.6, R14.
 """
@@ -20,14 +22,14 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlmodel import Session
 
 from gateway.errors import GatewayError
 from gateway.exchange.identifiers import Clock
 from gateway.journal import facts, figures
-from gateway.journal.figures import PROVISIONAL, Stored
+from gateway.journal.figures import PROVISIONAL, Looked, Stored
 from gateway.journal.store import Journal
 from indicators import periods, stored
 from indicators.bookkeeper import Bookkeeper
@@ -52,6 +54,8 @@ PATIENCE = 2.0
 REMEMBERED = 8
 """Results of `as_of` that are kept in memory."""
 _RUN = ""
+_Behind = Literal["", "quality", "figures"]
+"""What facts that came since may make another: nothing, what is told beside the figures, the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,10 @@ class FigureService:
     async def month(self, finess: str, month: str, revision: int | None = None) -> Published | None:
         """The figures: the newest revision (a provisional one when nothing is published), or the one named."""
         if revision is None:
-            await self.current(month, finess, within=PATIENCE)
-        rows = await self._journal.read(
-            partial(figures.stored, month=month, finess=finess, revision=revision)
-        )
-        return next(iter(await self._shown(rows)), None)
+            found = (await self.current(month, finess, within=PATIENCE)).found
+        else:
+            found = await self.kept(month, finess, revision)
+        return next(iter(found), None)
 
     async def revisions(self, finess: str, month: str) -> list[Published]:
         """All that was published of a month, the newest first."""
@@ -176,15 +179,19 @@ class FigureService:
         end = asyncio.get_running_loop().time() + within
         stale = False
         done = month > self.this_month()
-        while not done and (force or await self._journal.read(partial(self._is_stale, month=month))):
+        while not done:
+            behind = "figures" if force else await self._journal.read(partial(self._behind, month=month))
+            if not behind:
+                break
             # one that is under way may have read the facts before the last of them came
             done = month not in self._under_way
             if done and not force and self._resting():
-                stale = True
+                stale = behind == "figures"
             elif not await self._await(self._begin(month), end):
-                stale = done = True
-        rows = await self._journal.read(partial(figures.stored, month=month, finess=finess))
-        return Current(await self._shown(rows), stale)
+                stale, done = behind == "figures", True
+        return Current(
+            await self._shown(*await self._journal.read(partial(_now, month=month, finess=finess))), stale
+        )
 
     async def kept(self, month: str, finess: str | None, revision: int | None = None) -> list[Published]:
         """What is kept of a month, by establishment, whatever came since."""
@@ -245,23 +252,29 @@ class FigureService:
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def _is_stale(self, session: Session, month: str) -> bool:
-        """True when the month was not computed with all facts that may change it, or is to be published."""
+    def _behind(self, session: Session, month: str) -> _Behind:
+        """What of the month was not computed with all facts that may change it, or is to be published."""
         check = figures.check_of(session, month)
         if check is None:
-            return facts.newest(session) > 0
+            return "figures" if facts.newest(session) > 0 else ""
         heads = figures.heads(session, month)
         now = self._clock.now()
         provisional = [h for h in heads if h.revision == PROVISIONAL]
         if any(datetime.fromisoformat(h.cutoff).timestamp() <= now for h in provisional):
-            return True
+            return "figures"
         new = figures.new_facts(session, check.seen)
-        if not new:
-            return False
-        if provisional or not heads or len(new) >= figures.LOOK:
-            return True
-        found = reach(new)
-        return any(found.touches(datetime.fromisoformat(h.cutoff).timestamp()) for h in heads)
+        if new:
+            if provisional or not heads or len(new) >= figures.LOOK:
+                return "figures"
+            found = reach(new)
+            if any(found.touches(datetime.fromisoformat(h.cutoff).timestamp()) for h in heads):
+                return "figures"
+        # a success after the cut-off changes no figure: it is told beside them
+        looked = figures.looked(session, month)
+        if any(h.finess not in looked for h in heads):
+            return "quality"
+        oldest = min((one.seen for one in looked.values()), key=lambda seen: seen.last, default=None)
+        return "quality" if oldest is not None and figures.sent_since(session, oldest) else ""
 
     async def _first_figures(self) -> None:
         """Facts that came since the last run may tell of establishments and months without figures."""
@@ -298,10 +311,12 @@ class FigureService:
         await asyncio.wait({task}, timeout=max(0.0, end - asyncio.get_running_loop().time()))
         return task.done() and not task.cancelled() and task.exception() is None
 
-    async def _shown(self, rows: list[Stored]) -> list[Published]:
+    async def _shown(self, rows: list[Stored], looked: Mapping[str, Looked] | None = None) -> list[Published]:
         """A millisecond or two for each: not in the event loop."""
-        zones = self.catalogue.time_zones
-        return await asyncio.to_thread(lambda: [_published(row, zones) for row in rows])
+        zones, looked = self.catalogue.time_zones, looked or {}
+        return await asyncio.to_thread(
+            lambda: [_published(row, zones, looked.get(row.finess)) for row in rows]
+        )
 
     async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that goes away must not break off an answer of the worker in its middle."""
@@ -311,10 +326,21 @@ class FigureService:
         return await asyncio.shield(task)
 
 
-def _published(row: Stored, zones: Mapping[str, str]) -> Published:
-    """As it is shown. Each row says up to when facts were known (spec §1.4): the instant of the computation."""
+def _now(session: Session, month: str, finess: str | None) -> tuple[list[Stored], dict[str, Looked]]:
+    """The newest revisions of a month, and what to look at beside them now."""
+    return figures.stored(session, month, finess), figures.looked(session, month)
+
+
+def _published(row: Stored, zones: Mapping[str, str], looked: Looked | None) -> Published:
+    """As it is shown. Each row says up to when facts were known (spec §1.4): the instant of the computation. `looked`:
+    what to look at now; what the revision was kept with is older, or as old.
+    """
     known = periods.iso(row.computed_at, periods.zone_of(row.finess, zones))
     rows, quality = stored.unpack(row.content, row.finess, row.cutoff, row.revision, row.rule_version, known)
+    looked_at = None
+    if looked is not None and looked.seen.last >= row.seen.last:
+        quality = stored.unpack_quality(looked.content)
+        looked_at = looked.at if looked.at > row.computed_at else None
     return Published(
         finess=row.finess,
         month=row.month,
@@ -328,4 +354,5 @@ def _published(row: Stored, zones: Mapping[str, str]) -> Published:
         rows=rows,
         quality=quality,
         changes=stored.unpack_changes(row.changes),
+        looked_at=looked_at,
     )

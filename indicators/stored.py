@@ -62,6 +62,27 @@ def unpack(
         raise GatewayBug(f"stored figures cannot be read ({type(e).__name__})") from None
 
 
+def pack_quality(quality: Quality) -> str:
+    """What to look at beside the figures, as it is kept apart from them."""
+    return msgspec.json.encode(quality).decode()
+
+
+def unpack_quality(text: str) -> Quality:
+    """Back again."""
+    try:
+        return msgspec.json.decode(text, type=Quality)
+    except msgspec.MsgspecError as e:
+        raise GatewayBug(f"what is kept beside figures cannot be read ({type(e).__name__})") from None
+
+
+def quality_of(content: bytes) -> Quality:
+    """The quality alone of what `pack` made."""
+    try:
+        return msgspec.convert(msgspec.json.decode(zlib.decompress(content))["quality"], Quality)
+    except (zlib.error, msgspec.MsgspecError, KeyError, TypeError) as e:
+        raise GatewayBug(f"stored figures cannot be read ({type(e).__name__})") from None
+
+
 def digest(rows: Iterable[Row]) -> str:
     """SHA-256 of the figures."""
     told = [

@@ -1,7 +1,8 @@
 """Tables of the indicators' results (docs/decisions/0035). Whatever they hold can be shown to who may see figures: no
 patient, no stay, no user.
 
-Purpose: months as they were computed, published ones for ever; which facts each month was last compared with.
+Purpose: months as they were computed, published ones for ever; what to look at beside them, as it is now; which facts
+each month was last compared with.
 """
 
 from __future__ import annotations
@@ -49,3 +50,18 @@ class IndicatorCheck(SQLModel, table=True):
     seen: str
     last_fact: int
     at: float
+
+
+class IndicatorQuality(SQLModel, table=True):
+    """What to look at beside the figures of a month, as the last computation saw it (docs/decisions/0039)."""
+
+    __tablename__ = "indicator_quality"
+
+    finess: str = Field(primary_key=True)
+    month: str = Field(primary_key=True)
+    seen: str
+    """JSON (`fact_stream.Seen`): with which facts."""
+    last_fact: int
+    at: float
+    content: str
+    """JSON (`indicators.stored`)."""

@@ -1,7 +1,7 @@
 """The indicators' results in the journal: months as they were computed, published ones for ever.
 
 Purpose: keep a computed month (provisional, revision 1, or the next one when it is another), read them back, and know
-whether facts came since.
+whether facts came since. Beside each month: what to look at, as it is now (docs/decisions/0039).
 
 Guarantee: a published revision is never changed nor removed. A result of older facts never takes the place of one of
 newer facts, whichever process computed it. The same figures make no revision. No function commits.
@@ -19,7 +19,7 @@ from sqlalchemy import delete, func, select, text, tuple_
 from sqlmodel import Session, col
 
 from gateway.journal.fact_stream import Seen
-from gateway.journal.figure_models import IndicatorCheck, IndicatorMonth
+from gateway.journal.figure_models import IndicatorCheck, IndicatorMonth, IndicatorQuality
 from gateway.journal.sql import lock
 
 PROVISIONAL = 0
@@ -81,6 +81,17 @@ class Check:
 
     seen: Seen
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What to look at beside the figures of one establishment and month, as the last computation saw it."""
+
+    finess: str
+    month: str
+    seen: Seen
+    at: float
+    content: str
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -181,24 +192,45 @@ def check_of(session: Session, month: str) -> Check | None:
     return None if row is None else Check(Seen.of(json.loads(row.seen)), row.at)
 
 
+def looked(session: Session, month: str) -> dict[str, Looked]:
+    """What to look at beside the figures of a month, by establishment."""
+    wanted = select(IndicatorQuality).where(col(IndicatorQuality.month) == month)
+    return {
+        row.finess: Looked(row.finess, row.month, Seen.of(json.loads(row.seen)), row.at, row.content)
+        for row in session.execute(wanted).scalars()
+    }
+
+
+def sent_since(session: Session, seen: Seen) -> bool:
+    """True when something was said of a delivery that this reading had not."""
+    return next(iter(new_facts(session, seen, 1, "delivery")), None) is not None
+
+
 def changed(session: Session, seen: Seen) -> bool:
     """True when there are facts that this reading had not."""
     return next(iter(new_facts(session, seen, 1)), None) is not None
 
 
-def new_facts(session: Session, seen: Seen, limit: int = LOOK) -> Sequence[tuple[float, str]]:
-    """(instant, JSON) of the first facts that a reading had not."""
+def new_facts(
+    session: Session, seen: Seen, limit: int = LOOK, kind: str | None = None
+) -> Sequence[tuple[float, str]]:
+    """(instant, JSON) of the first facts that a reading had not (of one kind: `delivery`…)."""
     rows: list[tuple[float, str]] = []
+    common = {"limit": limit, "kind": kind}
     if seen.holes and session.connection().dialect.name != "sqlite":
         # SQLite has one writer: no number comes late
         late = text(
             "SELECT at, body FROM unnest(CAST(:first AS int[]), CAST(:last AS int[])) AS hole (first, last)"
-            " JOIN indicator_fact ON id BETWEEN first AND last LIMIT :limit"
+            " JOIN indicator_fact ON id BETWEEN first AND last AND (CAST(:kind AS TEXT) IS NULL OR fact = :kind)"
+            " LIMIT :limit"
         )
         holes = {"first": [h[0] for h in seen.holes], "last": [h[1] for h in seen.holes]}
-        rows += [(r[0], r[1]) for r in session.execute(late, holes | {"limit": limit})]
-    later = text("SELECT at, body FROM indicator_fact WHERE id > :last ORDER BY id LIMIT :limit")
-    rows += [(r[0], r[1]) for r in session.execute(later, {"last": seen.last, "limit": limit})]
+        rows += [(r[0], r[1]) for r in session.execute(late, holes | common)]
+    later = text(
+        "SELECT at, body FROM indicator_fact WHERE id > :last AND (CAST(:kind AS TEXT) IS NULL OR fact = :kind)"
+        " ORDER BY id LIMIT :limit"
+    )
+    rows += [(r[0], r[1]) for r in session.execute(later, {"last": seen.last, **common})]
     return rows
 
 
@@ -278,6 +310,28 @@ def checked(session: Session, months: Iterable[str], seen: Seen, at: float) -> N
             session.add(IndicatorCheck(month=month, seen=told, last_fact=seen.last, at=at))
         elif row.last_fact <= seen.last:
             row.seen, row.last_fact, row.at = told, seen.last, at
+    session.flush()
+
+
+def look(session: Session, found: Iterable[Looked]) -> None:
+    """What to look at beside the figures of these months now. What was seen with newer facts stays."""
+    for one in found:
+        lock(session, f"figures {one.finess} {one.month}")
+        row = session.get(IndicatorQuality, (one.finess, one.month), populate_existing=True)
+        told = json.dumps(one.seen.as_json())
+        if row is None:
+            session.add(
+                IndicatorQuality(
+                    finess=one.finess,
+                    month=one.month,
+                    seen=told,
+                    last_fact=one.seen.last,
+                    at=one.at,
+                    content=one.content,
+                )
+            )
+        elif row.last_fact <= one.seen.last:
+            row.seen, row.last_fact, row.at, row.content = told, one.seen.last, one.at, one.content
     session.flush()
 
 

@@ -140,6 +140,83 @@ async def test_late_facts_make_revisions_and_the_same_figures_make_none(tmp_path
         assert await revisions(service) == [3, 2, 1]
 
 
+LATE = "2025-04-02T10:00:00+02:00"
+
+
+def late_of(told: dict[str, Any]) -> int:
+    (quality,) = told["quality"]
+    found: int = quality["late_successes"]
+    return found
+
+
+async def test_a_success_after_the_cut_off_is_told_beside_a_published_month(tmp_path: Path) -> None:
+    """It changes no figure, so it makes no revision (decision 39)."""
+    async with running(tmp_path, **WEB) as r:
+        time = Time("2025-06-20T12:00:00+02:00")
+        service, monthly = at_work(r, time)
+        client = Client(r)
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        told = await client.month("month=2025-02")
+        assert (late_of(told), told["computations"][0]["quality_at"]) == (0, "2025-06-20T10:00:00+00:00")
+        # by the regular run
+        time.iso = "2025-06-20T13:00:00+02:00"
+        await tell(r, [delivery(2, at=LATE)])
+        await monthly.run_once()
+        told = await client.month("month=2025-02")
+        (computation,) = told["computations"]
+        assert (late_of(told), figure(told)) == (1, (1, 2))
+        assert (computation["revision"], told["stale"]) == (1, False)
+        assert computation["computed_at"] == "2025-06-20T10:00:00+00:00", "the figures are those of then"
+        assert computation["quality_at"] == "2025-06-20T11:00:00+00:00"
+        # by who asks, before any run
+        await tell(r, [*stay(3), delivery(3, at=LATE)])
+        told = await client.month("month=2025-02")
+        assert (late_of(told), figure(told), await revisions(service)) == (2, (1, 3), [2, 1])
+        await tell(r, [delivery(12, at=LATE, stay={"authority": "CHU", "value": "S2"})])
+        assert late_of(await client.month("month=2025-02")) == 3
+        assert await revisions(service) == [2, 1]
+        page = await service.month(FINESS, "2025-02")
+        assert page is not None and page.quality.late_successes == 3
+        # a revision that is named is as it was published
+        assert late_of(await client.month("month=2025-02&revision=1")) == 0
+        first = await service.month(FINESS, "2025-02", 1)
+        assert first is not None and (first.quality.late_successes, first.looked_at) == (0, None)
+        # an event that says nothing of a delivery makes nobody compute
+        await service.books.machine._kill()
+        await tell(r, stay(7, "2025-06-01T10:00:00+02:00", "2025-06-02T10:00:00+02:00"))
+        assert late_of(await client.month("month=2025-02")) == 3
+        assert service.books.machine.pid is None
+
+
+async def test_what_is_told_beside_an_old_month_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
+    """The regular run leaves months of more than a year ago alone; that must not make them seem up to date."""
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2026-11-20T12:00:00+01:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        before = await r.gateway.journal.read(lambda s: figures.looked(s, "2025-02"))
+        await tell(r, [delivery(2, at=LATE)])
+        for _ in range(2):
+            await monthly.run_once()
+        assert await r.gateway.journal.read(lambda s: figures.looked(s, "2025-02")) == before
+        assert late_of(await Client(r).month("month=2025-02")) == 1
+        assert await revisions(service) == [1]
+
+
+async def test_what_was_seen_with_older_facts_does_not_replace_what_is_beside_a_month(tmp_path: Path) -> None:
+    async with running(tmp_path, **WEB) as r:
+        journal = r.gateway.journal
+
+        def looked(last: int, told: str) -> figures.Looked:
+            return figures.Looked(FINESS, "2025-02", Seen(last), float(last), told)
+
+        for one in (looked(5, "five"), looked(3, "three"), looked(6, "six")):
+            await journal.write(lambda s, one=one: figures.look(s, [one]))  # type: ignore[misc]
+            found = (await journal.read(lambda s: figures.looked(s, "2025-02")))[FINESS]
+            assert found.content == ("six" if one.seen.last == 6 else "five")
+
+
 async def test_old_months_are_looked_at_when_a_fact_reaches_them(tmp_path: Path) -> None:
     async with running(tmp_path, **WEB) as r:
         service, monthly = at_work(r, Time("2026-11-20T12:00:00+01:00"))

@@ -82,6 +82,7 @@ class _Pages:
             "cutoff": words.instant(published.cutoff),
             "computed": words.moment(published.computed_at, zone),
             "as_of": words.instant(published.as_of) if published.as_of else "",
+            "looked": words.moment(published.looked_at, zone) if published.looked_at else "",
         }
 
     async def found(self, finess: str, month: str, revision: int | None) -> tuple[Asked, Establishment]:

@@ -231,6 +231,7 @@ class ComputedFigures:
             found.rows,
             found.quality[0],
             [change] if revision == 2 else [],
+            NOW if revision else None,
         )
 
     async def revisions(self, finess: str, month: str) -> list[Published]:

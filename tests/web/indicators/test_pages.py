@@ -95,6 +95,13 @@ async def test_a_published_month_says_its_revision() -> None:
     assert "Révision 1 publiée le" in first
 
 
+async def test_what_to_look_at_says_of_when_it_is_where_it_goes_on_after_publication() -> None:
+    reader = Reader(hospital(30))
+    said = text(await reader.get(etablissement=A, mois=M))
+    assert "Situation au 02/04/2025 à 09:30" in said and "les chiffres non" in said
+    assert "Situation au" not in text(await reader.get(etablissement=A, mois="2025-03"))
+
+
 async def test_what_changed_between_revisions_is_said_in_sentences() -> None:
     reader = Reader(hospital(30))
     said = text(await reader.get("/revisions", etablissement=A, mois=M))
