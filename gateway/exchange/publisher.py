@@ -62,6 +62,8 @@ class Publisher:
         self._counted: set[str] = set()
         self._tests: dict[str, str] = {}
         """Sender whose messages do not count → their MSH-11."""
+        self._undated: dict[str, None] = {}
+        """Senders of ADT whose MSH-7 is no instant."""
 
     @property
     def on(self) -> bool:
@@ -82,6 +84,12 @@ class Publisher:
             shown = ", ".join(f"{sender} (MSH-11 {i})" for sender, i in list(tests.items())[:5])
             found["indicators_processing"] = (
                 f"Messages qui ne comptent pas dans les indicateurs ([indicators] processing_ids) : {shown}."
+            )
+        if self._undated:
+            shown = ", ".join(list(self._undated)[:5])
+            found["indicators_undated"] = (
+                "Messages ADT dont la date (MSH-7) tient lieu d'absence, acquittés sans compter dans les indicateurs :"
+                f" {shown}."
             )
         return found
 
@@ -111,6 +119,9 @@ class Publisher:
         if names is None or not self._counts(names, event.processing_id, sender):
             return ()
         finess = from_adt.establishment_of(event, names.facilities)
+        if from_adt.instant(event.sent_at, names.zone_of(finess)) is None:
+            self._no_instant(sender)
+            return ()
         found = from_adt.facts_of(event, finess, names.zone_of(finess), names.key, now)
         if not all(fact["fact"] == "identity" and not fact.get("account") for fact in found):
             # (two keys are one patient in whatever establishment: a merge that names none lacks nothing)
@@ -301,6 +312,16 @@ class Publisher:
                 sender.encode("unicode_escape").decode(),
             )
         return False
+
+    def _no_instant(self, sender: str) -> None:
+        """An ADT says when it was said by MSH-7 alone: without it nothing of it can be placed. Once for each sender."""
+        self._telemetry.indicator_facts.labels("adt", "undated").inc()
+        if sender not in self._undated and len(self._undated) < MAX_SENDERS:
+            self._undated[sender] = None
+            log.warning(
+                "indicators: ADT of %s make no fact, their MSH-7 stands for no date",
+                sender.encode("unicode_escape").decode(),
+            )
 
     def _known(self, finess: str, sender: str) -> str:
         if finess == UNKNOWN_FINESS and sender not in self._unknown and len(self._unknown) < MAX_SENDERS:

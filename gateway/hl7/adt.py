@@ -30,7 +30,7 @@ from gateway.hl7.adt_event import (
     AdtMovement,
 )
 from gateway.hl7.message import Message, Segment
-from gateway.hl7.profile.datatypes import is_timestamp
+from gateway.hl7.profile.datatypes import is_timestamp, stands_for_none
 from gateway.hl7.profile.identity import read_cx
 from gateway.hl7.transmission import PatientId
 from gateway.rules import Findings, RuleBook
@@ -150,6 +150,8 @@ class _Reader:
         if not is_timestamp(sent, 8):
             self.findings.add("ADT-SENT-AT", self.message.msh.place(7))
             return ""
+        if stands_for_none(sent):
+            self.findings.add("ADT-SENT-NONE", self.message.msh.place(7))
         return sent
 
     def _check_stay(

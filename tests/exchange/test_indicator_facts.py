@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from connectors.mailbox_port import ReceiptFact, Receipts
@@ -432,6 +433,37 @@ async def test_a_date_that_stands_for_none_never_stops_a_feed(tmp_path: Path, no
         (fact,) = [f for f in await told(r) if f["fact"] == "stay"]
         assert "admitted_at" not in fact and "discharged_at" not in fact
         assert (await r.send(submit("D-2"))).code == "AA", "what waits behind it on the connection"
+
+
+@pytest.mark.sqlite
+async def test_an_adt_whose_own_date_stands_for_none_is_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is acknowledged and no fact comes of it: its sender must hear of that somewhere."""
+    web = {"web": {"enabled": True, "port": 0}}
+    async with running(tmp_path, indicators=EVERY, **web) as r:
+        assert "indicators_undated" not in await r.gateway.warnings()
+        for number in ("U-1", "U-2"):
+            undated = adt("A01", number).replace(b"|20250203101500||ADT", b"|00010101||ADT")
+            assert (await r.send(undated)).code == "AA"
+        assert (await r.send(adt("A03", "U-3"))).code == "AA"
+        assert {f.get("event") for f in await told(r) if f["fact"] == "stay"} == {"A03"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{r.gateway.web_port}") as client:
+            senders = (await client.get("/api/v1/tolerances")).json()["senders"]
+            metrics = (await client.get("/metrics")).text
+            page = (await client.get("/tolerances")).text
+            ready = (await client.get("/readyz")).json()
+        (sender,) = senders
+        (tolerance,) = sender["tolerances"]
+        assert (sender["sender"], tolerance["rule"], tolerance["count"]) == ("GAM|CH", "ADT-SENT-NONE", 2)
+        assert tolerance["text"].endswith("il ne compte dans aucun indicateur.")
+        assert "GAM / CH" in page and "ADT-SENT-NONE" in page
+        assert 'segur_indicator_facts_total{result="undated",source="adt"} 2.0' in metrics
+        assert 'segur_tolerances_total{rule="ADT-SENT-NONE",sender="GAM|CH"} 2.0' in metrics
+        assert "GAM|CH" in ready["warnings"]["indicators_undated"]
+        assert "IPP1" not in page + json.dumps([senders, ready])
+    said = [m for m in caplog.messages if "stands for no date" in m]
+    assert len(said) == 1, "once for each sender"
 
 
 def replaced_pv1(message: bytes, fields: dict[int, str]) -> bytes:

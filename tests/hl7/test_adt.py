@@ -131,12 +131,21 @@ def test_what_the_header_misses() -> None:
     raw = adt(control_id="")
     assert found(read(raw)) == ["ADT-CONTROL-ID MSH^1^10"]
     assert found(read(adt().replace(b"CH|20250203101500||", b"CH|||"))) == ["ADT-SENT-AT MSH^1^7"]
+    for none in (b"00010101", b"99991231235959+0100"):
+        undated = read(adt().replace(b"CH|20250203101500||", b"CH|" + none + b"||"))
+        assert found(undated) == ["ADT-SENT-NONE MSH^1^7"]
+        assert undated.event is not None and not undated.findings.rejects
     assert found(read(adt().replace(b"ADT^A01", b"MDM^T02"))) == ["ADT-TYPE MSH^1^9^1^1"]
 
 
 def test_every_rule_of_the_table_is_raised_here() -> None:
     (table,) = (p for p in CORE_TABLES if p.name == "adt_rules.toml")
-    raised = {rule.split(" ")[0] for rule, _, _ in CASES} | {"ADT-CONTROL-ID", "ADT-SENT-AT", "ADT-TYPE"}
+    raised = {rule.split(" ")[0] for rule, _, _ in CASES} | {
+        "ADT-CONTROL-ID",
+        "ADT-SENT-AT",
+        "ADT-SENT-NONE",
+        "ADT-TYPE",
+    }
     assert {r.id for r in read_rules(table)} == raised
 
 

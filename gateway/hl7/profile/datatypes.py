@@ -19,6 +19,10 @@ _TIMESTAMP = re.compile(
 )
 
 
+_YEARS = range(1801, 2500)
+"""Of dates that mean a day. The years around them are written for "none"."""
+
+
 def is_oid(text: str) -> bool:
     """True when `text` has the form of an OID."""
     return _OID.fullmatch(text) is not None
@@ -41,6 +45,11 @@ def is_timestamp(text: str, digits: int = 4) -> bool:
         and int(zone[1:3]) < 15
         and int(zone[3:]) < 60
     )
+
+
+def stands_for_none(text: str) -> bool:
+    """True for a timestamp that is written where there is none: `00010101`, `99991231`."""
+    return int(text[:4]) not in _YEARS
 
 
 def is_authority(segment: Segment, field: int, rep: int, comp: int) -> bool:
