@@ -165,6 +165,7 @@ class View:
         self.adt_feed = first is not None and first < self.period.end
         visit = ground.world.visit_feeds.get(finess)
         self.visit_feed = self.adt_feed or (visit is not None and visit < self.period.end)
+        """Consultations are known, by movements or by events."""
         self.documents = ground.documents_of.get(finess, [])
         self.days = ground.days(finess)
         """Attempts by day, shared by all months."""

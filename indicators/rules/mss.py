@@ -75,13 +75,15 @@ def _directory(view: View) -> tuple[dict[str, str], set[str]]:
 
 
 def msc_2(view: View, sheet: Sheet) -> None:
-    """Patients treated in the month who got a document of the type about a stay or consultation of the month."""
+    """Patients treated in the month who got a document of the type about a stay or consultation of the month. Patients
+    of consultations are patients too: consultations that events told are enough (R11).
+    """
     cells = type_cells(view, "MSC-2", view.codes)
     for cell in cells.values():
         sheet.row(cell, rate=True)
-        if not view.adt_feed:
+        if not view.visit_feed:
             sheet.unknown(cell, NO_ADT)
-    if not view.adt_feed:
+    if not view.visit_feed:
         return
     patients: dict[str, list[Stay]] = {}
     for stay in view.treated:

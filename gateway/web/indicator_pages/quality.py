@@ -17,6 +17,10 @@ from indicators.catalogue import Catalogue
 from indicators.facts import UNKNOWN_FINESS
 from indicators.published import Establishment, Published
 
+_OF_EVENTS = (
+    " Le taux de patients (MSC-2) ne porte que sur les consultations que le DPI a dites par des événements."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -63,11 +67,13 @@ def points(
             )
         )
     if not quality.adt_feed:
+        # the patients of the month are known as far as events told consultations
+        part = "" if "no_consultation_feed" in reasons else _OF_EVENTS
         found.append(
             Point(
                 "sans-adt",
                 "Aucun mouvement (ADT) n’est connu à la fin du mois : les taux de séjours ne peuvent pas "
-                "être calculés.",
+                f"être calculés.{part}",
                 "Faites envoyer par le DPI ses messages ADT (PAM-FR : A01, A03, A11, Z99…) au port MLLP de la "
                 "passerelle, ou importez les faits du passé.",
                 ("[indicators] enabled", "docs/indicators.md, « From ADT to stays »"),

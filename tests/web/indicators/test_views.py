@@ -284,6 +284,10 @@ async def test_every_flaw_of_the_data_has_a_point_with_what_to_do(month: Publish
         ("X", "12 envois"),
     )
     assert points["finess-inconnu"].link is not None
+    assert "MSC-2" not in points["sans-adt"].what
+    by_events = replace(spoilt, rows=[])
+    (without,) = (p for p in quality.points(by_events, known, CATALOGUE) if p.id == "sans-adt")
+    assert "MSC-2" in without.what, "consultations told by events are all that is known of patients"
     unknown = replace(spoilt, quality=replace(spoilt.quality, unknown_establishment=True))
     (first, *_) = quality.points(unknown, known, CATALOGUE)
     assert first.id == "finess-inconnu" and "[indicators] facilities" in first.where
