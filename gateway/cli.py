@@ -1,7 +1,8 @@
 """The command line: `segur-gateway run | send | validate | delivery | mail | accounts | tokens | cda-package | db |
 check-config | simulator | demo | …`.
 
-Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings.
+Exit status: 0 done (or AA for `send`, accepted for `validate`), 1 refused or failed, 2 wrong use or wrong settings,
+130 interrupted, 141 nobody read the rest of what was printed (`| head`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from gateway import __version__, by_hand_command, logs
+from gateway import __version__, by_hand_command, logs, pipes
 from gateway.errors import ConfigurationFault, EnvironmentFault, GatewayError
 from gateway.hl7 import acknowledgement
 from gateway.mllp import send
@@ -33,6 +34,21 @@ GC_THRESHOLDS = (20_000, 50, 50)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command `segur-gateway`."""
+    status = pipes.STATUS
+    try:
+        try:
+            status = _main(argv)
+        finally:
+            # at the end of the process it would be too late to say nothing
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        if not pipes.nobody_reads():
+            raise
+    return status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     brought = {e.name: e for e in entry_points(group=COMMAND_GROUP)}

@@ -9,13 +9,13 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from gateway import pipes
 from gateway.cda.package.reports import Family
 from gateway.errors import ConfigurationFault
 from gateway.hl7.transmission import Action
@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.flush()
     except BrokenPipeError:
-        # nobody reads (`| head`): the exit status still says the verdict
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # the exit status still says the verdict
+        if not pipes.nobody_reads():
+            raise
     return 1 if verdict == "reject" else 0
 
 
