@@ -274,7 +274,8 @@ class IndicatorSettings(Table):
     names: dict[str, str] = Field(default_factory=dict)
     """Name of an establishment on the pages: FINESS → name."""
     time_zones: dict[str, str] = Field(default_factory=dict)
-    """Time zone of an establishment, over the catalogue's: FINESS (or its beginning) → zone."""
+    """Time zone of an establishment, over the catalogue's: FINESS (or its beginning) → zone; `default`: of all others,
+    and of messages whose establishment nothing names."""
     catalogue: Path | None = None
     """A catalogue instead of the shipped `indicators/catalogue.yaml`."""
     processing_ids: tuple[Literal["P", "T", "D"], ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +392,41 @@ async def test_an_establishment_that_nothing_names_is_said(
         assert (await r.send(adt("A01", "3", **nobody))).code == "AA"
         assert "indicators_establishment" not in await r.gateway.warnings()
         assert {f["finess"] for f in await told(r)} == {"UNKNOWN", "750000009"}
+
+
+NOBODY = {"PID": "PID|1||IPP1^^^CH^PI", "PV1": None, "ZBE": None}
+"""An A28 or A31: about a person, so no visit number and no account that would hold a FINESS."""
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("event", ["A28", "A31"])
+@pytest.mark.parametrize(
+    ("own", "finess", "offset"),
+    [
+        ({}, "UNKNOWN", 1),
+        ({"time_zones": {"default": "Indian/Reunion"}}, "UNKNOWN", 4),
+        ({"facilities": {"CH": "970400123"}}, "970400123", 4),
+        ({"facilities": {"CH": "970100123"}}, "970100123", -4),
+        ({"facilities": {"CH": "970200123"}}, "970200123", -4),
+        ({"facilities": {"CH": "970300123"}}, "970300123", -3),
+        ({"facilities": {"CH": "980500123"}}, "980500123", 3),
+        ({"facilities": {"CH": "975000123"}}, "975000123", -3),
+        ({"facilities": {"CH": "2A0000123"}}, "2A0000123", 1),
+        ({"facilities": {"CH": "750000123"}, "time_zones": {"default": "Indian/Reunion"}}, "750000123", 4),
+        ({"facilities": {"CH": "970400123"}, "time_zones": {"9704": "Indian/Mayotte"}}, "970400123", 3),
+        ({"facilities": {"OTHER": "970400123"}}, "UNKNOWN", 1),
+    ],
+)
+async def test_a_message_about_a_person_is_of_the_time_of_its_sender(
+    tmp_path: Path, event: str, own: dict[str, Any], finess: str, offset: int
+) -> None:
+    """No visit tells where it was written: the establishment that the settings give its sender does (R15)."""
+    async with running(tmp_path, indicators=own) as r:
+        assert (await r.send(adt(event, "T-1", **NOBODY))).code == "AA"
+        (fact,) = await told(r)
+    said = datetime(2025, 2, 3, 10, 15, tzinfo=timezone(timedelta(hours=offset)))
+    assert (fact["fact"], fact["finess"]) == ("consent", finess)
+    assert datetime.fromisoformat(fact["at"]) == said
 
 
 async def test_a_merge_needs_no_establishment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
