@@ -66,8 +66,8 @@ from gateway.web.connections import Connection
 from gateway.web.guard import Guard
 from gateway.web.guarding import Guarding
 from indicators.bookkeeper import Bookkeeper
-from indicators.catalogue import chosen
 from indicators.gauges import IndicatorGauges
+from indicators.in_use import CatalogueInUse, of_settings
 from indicators.monthly import Monthly
 from indicators.service import FigureService
 
@@ -106,6 +106,7 @@ class Gateway:
         self.alarms: Watch
         self.retention: Retention
         self.figures: FigureService | None = None
+        self.catalogue: CatalogueInUse | None = None
         self._gauges: IndicatorGauges | None = None
         self.access: Access
         self.desk: Desk
@@ -173,6 +174,8 @@ class Gateway:
 
     async def warnings(self) -> dict[str, str]:
         """What a person must act on although messages are accepted: name → French sentence."""
+        if self.catalogue is not None:
+            await self.catalogue.look()
         away = {**self.alarms.now, **self._trouble(), **self.publisher.trouble()}
         try:
             return away | await self.reporter.trouble()
@@ -242,8 +245,12 @@ class Gateway:
             self.base_dir / settings.journal.path, settings.journal.at(self.base_dir)
         )
         stops.push_async_callback(self.journal.close)
-        self.publisher = await open_publisher(self.journal, settings, self.base_dir, self.telemetry)
         clock = Clock()
+        if settings.indicators.enabled:
+            self.catalogue = of_settings(settings, self.base_dir, clock)
+        self.publisher = await open_publisher(
+            self.journal, settings, self.base_dir, self.telemetry, self.catalogue
+        )
         self.nodes = nodes_of(self.journal, settings.journal, clock)
         left = await self.nodes.join()
         stops.push_async_callback(self.nodes.leave)
@@ -392,15 +399,14 @@ class Gateway:
         settings = self.settings.indicators
         if not settings.enabled:
             return
-        file = None if settings.catalogue is None else self.base_dir / settings.catalogue
+        assert self.catalogue is not None
         journal = self.settings.journal.at(self.base_dir)
         source = (
             Source(url=journal.url, password_file=journal.password_file)
             if journal.url is not None
             else Source(path=self.base_dir / journal.path)
         )
-        zones = dict(settings.time_zones)
-        books = Bookkeeper(self.journal, source, chosen(file, zones), file, zones, clock)
+        books = Bookkeeper(self.journal, source, self.catalogue, dict(settings.time_zones), clock)
         monthly = Monthly(self.journal, books, settings.refresh, clock)
         self.figures = FigureService(self.journal, books, monthly, settings.names, clock)
         stops.push_async_callback(self.figures.close)

@@ -20,7 +20,7 @@ from connectors.mailbox_port import WithAdvice
 from connectors.port import Connector, ConnectorContext
 from gateway import __version__
 from gateway.errors import ConfigurationFault
-from gateway.exchange.publisher import secret_of_file, zones_of
+from gateway.exchange.publisher import secret_of_file
 from gateway.layers import problems_of
 from gateway.listener import server_context
 from gateway.plugins import CONNECTOR_GROUP, error_loops, mailboxes_astray, make_rulebook
@@ -28,6 +28,7 @@ from gateway.rights import SCOPES
 from gateway.rules import load_rulebook
 from gateway.settings import JournalSettings, ListenerTls, Settings, WebSettings, load_settings
 from gateway.tokens import load_tokens
+from indicators.in_use import of_settings
 
 OWN_VARIABLES = frozenset({"SEGUR_KILL_AT", "SEGUR_OFFICIAL_DATA"})
 """Variables with our prefix that are no settings (tests)."""
@@ -135,7 +136,7 @@ def _indicators(settings: Settings, base: Path, wrong: list[str]) -> None:
     if not settings.indicators.enabled:
         return
     try:
-        zones_of(settings, base)
+        of_settings(settings, base)
         secret_of_file(settings, base)
     except ConfigurationFault as e:
         wrong.extend(_lines(e))

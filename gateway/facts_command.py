@@ -155,14 +155,14 @@ async def _import_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
 
 async def _users_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
     from gateway.census import read_csv
-    from gateway.exchange.publisher import zones_of
     from gateway.fact_intake import FactIntake
     from gateway.journal.store import Journal
     from gateway.web.facts import day_of, establishment
+    from indicators.in_use import of_settings
 
     settings, base = load_settings(args.config)
     finess = establishment(args.finess)
-    moment = day_of(args.month or "", args.at or "", zones_of(settings, base)(finess).key)
+    moment = day_of(args.month or "", args.at or "", of_settings(settings, base).zone_of(finess).key)
     told = read_csv(file.read(), finess, moment)
     journal = await Journal.open(base / settings.journal.path, settings.journal.at(base))
     try:

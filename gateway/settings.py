@@ -277,7 +277,7 @@ class IndicatorSettings(Table):
     """Time zone of an establishment, over the catalogue's: FINESS (or its beginning) → zone; `default`: of all others,
     and of messages whose establishment nothing names."""
     catalogue: Path | None = None
-    """A catalogue instead of the shipped `indicators/catalogue.yaml`."""
+    """A catalogue instead of the shipped `indicators/catalogue.yaml`. A change takes effect without a restart."""
     processing_ids: tuple[Literal["P", "T", "D"], ...] | None = None
     """MSH-11 of the messages that count. None: P alone in `production`, all that are served in `interop`."""
     historical_days: float = Field(90.0, ge=0)

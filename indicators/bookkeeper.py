@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from sqlmodel import Session
 
@@ -26,11 +25,12 @@ from gateway.errors import GatewayError
 from gateway.exchange.identifiers import Clock
 from gateway.journal import figures
 from gateway.journal.fact_stream import Seen, Source
-from gateway.journal.figures import Computed, Looked, Overtaken, Stored
+from gateway.journal.figures import Computed, Head, Looked, Overtaken, Stored
 from gateway.journal.store import Journal
 from indicators import stored
 from indicators.catalogue import Catalogue
 from indicators.changes import changes
+from indicators.in_use import CatalogueInUse
 from indicators.machine import Busy, Machine
 from indicators.published import State
 from indicators.worker import Answer, Part, Request
@@ -43,22 +43,20 @@ TRIES = 5
 
 
 class Bookkeeper:
-    """One per gateway. `catalogue_file` and `time_zones`: as the settings name them."""
+    """One per gateway. `time_zones`: as the settings name them."""
 
     def __init__(
         self,
         journal: Journal,
         source: Source,
-        catalogue: Catalogue,
-        catalogue_file: Path | None,
+        in_use: CatalogueInUse,
         time_zones: dict[str, str],
         clock: Clock,
         machine: Machine | None = None,
     ) -> None:
         self._journal = journal
         self._source = source
-        self.catalogue = catalogue
-        self._file = catalogue_file
+        self.in_use = in_use
         self._zones = time_zones
         self._clock = clock
         self.machine = machine or Machine()
@@ -81,6 +79,19 @@ class Bookkeeper:
         return "failed" if self._failed else "idle"
 
     @property
+    def catalogue(self) -> Catalogue:
+        """By which figures are made, as the last look at its file found it."""
+        return self.in_use.catalogue
+
+    def outdated(self, head: Head) -> bool:
+        """True for provisional figures that were made by another catalogue."""
+        made = (head.rule_version, head.catalogue_version)
+        return head.revision == figures.PROVISIONAL and (
+            made != (self.catalogue.rule_version, self.catalogue.version)
+            or head.computed_at < self.in_use.since
+        )
+
+    @property
     def failed(self) -> bool:
         """True after a computation failed, until one succeeds."""
         return self._failed
@@ -93,7 +104,7 @@ class Bookkeeper:
             path=None if source.path is None else str(source.path),
             url=source.url,
             password_file=None if source.password_file is None else str(source.password_file),
-            catalogue=None if self._file is None else str(self._file),
+            catalogue=self.in_use.text,
             time_zones=self._zones,
         )
 
@@ -111,6 +122,7 @@ class Bookkeeper:
             self._computing -= 1
 
     async def _compute(self, months: Sequence[str]) -> None:
+        await self.in_use.look()
         # the instant of the figures is before the facts are read: what was known then is in them
         now = self._clock.now()
         try:

@@ -114,20 +114,33 @@ class Catalogue:
 def load(path: Path = PATH, overrides: Mapping[str, Any] | None = None) -> Catalogue:
     """Read a catalogue; `overrides` replaces values of options. Raises `ConfigurationFault`."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as e:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
         raise ConfigurationFault(f"{path.name}: {type(e).__name__}") from e
+    return parse(text, path.name, overrides)
+
+
+def parse(text: str, name: str = "catalogue", overrides: Mapping[str, Any] | None = None) -> Catalogue:
+    """The catalogue that a text is. Raises `ConfigurationFault`, which names it."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ConfigurationFault(f"{name}: {type(e).__name__}") from e
     try:
         return _build(data, overrides or {})
     except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise ConfigurationFault(f"{path.name}: malformed ({type(e).__name__} {e})") from e
+        raise ConfigurationFault(f"{name}: malformed ({type(e).__name__} {e})") from e
 
 
 def chosen(path: Path | None, time_zones: Mapping[str, str]) -> Catalogue:
     """The catalogue that a hospital uses: its own file (None: that of the package), its time zones over those of it.
     Raises `ConfigurationFault` for a zone that the machine does not know, too.
     """
-    catalogue = default() if path is None else load(path)
+    return with_zones(default() if path is None else load(path), time_zones)
+
+
+def with_zones(catalogue: Catalogue, time_zones: Mapping[str, str]) -> Catalogue:
+    """A catalogue with the time zones of a hospital over its own. Raises `ConfigurationFault`."""
     catalogue = replace(catalogue, time_zones={**catalogue.time_zones, **time_zones})
     wrong = []
     for finess, name in catalogue.time_zones.items():

@@ -6,7 +6,7 @@ published months that new facts may have changed.
 
 Guarantee: without new facts and without a cut-off that passed nothing is computed, and no worker started. A stop in the
 middle leaves whole months, the next run goes on. A month that was published by other rules or another catalogue is only
-looked at again when facts that reach it came, or when somebody asks.
+looked at again when facts that reach it came, or when somebody asks; a provisional one is computed again.
 Fails: never ends by itself; faults of the journal and of the worker are waited for.
 Source: spec/indicators.md R14.
 """
@@ -80,6 +80,7 @@ class Monthly:
 
     async def run_once(self) -> None:
         """Compute what is to be computed now."""
+        await self._books.in_use.look()
         newest = await self._journal.read(facts.newest)
         if not newest:
             return
@@ -122,7 +123,10 @@ class Monthly:
         for age, month in enumerate(reversed(periods.months(min(since.values(), default=this), this))):
             check, there = checks.get(month), by_month.get(month, [])
             missing = len(there) < sum(start <= month for start in since.values())
-            if check is None or missing or any(h.revision == PROVISIONAL and _passed(h, now) for h in there):
+            due = any(
+                self._books.outdated(h) or (h.revision == PROVISIONAL and _passed(h, now)) for h in there
+            )
+            if check is None or missing or due:
                 wanted.append(month)
                 continue
             if check.seen not in reaches:

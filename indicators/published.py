@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from indicators.catalogue import Catalogue
 from indicators.engine import Quality, Row
 from indicators.explain import Explanation
 from indicators.sheet import Cell
@@ -76,6 +77,10 @@ State = Literal["idle", "computing", "failed"]
 
 class Figures(Protocol):
     """What the web asks of the indicators of a running gateway. Names of months are `AAAA-MM`."""
+
+    async def definitions(self) -> Catalogue:
+        """The catalogue in use."""
+        ...
 
     async def establishments(self) -> list[Establishment]:
         """All that have figures, by name."""

@@ -87,7 +87,7 @@ class FigureService:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         """Month → its computation; `_RUN`: that of all months."""
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._past: OrderedDict[tuple[str, str, float, int], list[Published]] = OrderedDict()
+        self._past: OrderedDict[tuple[str, str, float, int, float], list[Published]] = OrderedDict()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -104,11 +104,18 @@ class FigureService:
 
     def trouble(self) -> dict[str, str]:
         """What a person must look at: name → French sentence."""
-        if not self.books.failed:
-            return {}
-        return {"indicators": "Le dernier calcul des indicateurs a échoué ; il sera repris."}
+        found = {}
+        if self.books.failed:
+            found["indicators"] = "Le dernier calcul des indicateurs a échoué ; il sera repris."
+        if self.books.in_use.fault:
+            found["indicators_catalogue"] = self.books.in_use.fault
+        return found
 
     # --- indicators.published.Figures -----------------------------------------------------------------------
+
+    async def definitions(self) -> Catalogue:
+        """The catalogue in use, as its file is now."""
+        return await self.books.in_use.look()
 
     async def establishments(self) -> list[Establishment]:
         """All that have figures, by name."""
@@ -153,6 +160,7 @@ class FigureService:
         )
         if not rows:
             return None
+        await self.books.in_use.look()
         request = self.books.request()
         request.until = rows[0].seen.as_json()
         request.explain = Listed(finess, month, tuple(cell), rows[0].revision)
@@ -177,6 +185,7 @@ class FigureService:
         seconds. `force`: compute whatever was computed before.
         """
         end = asyncio.get_running_loop().time() + within
+        await self.books.in_use.look()
         stale = False
         done = month > self.this_month()
         while not done:
@@ -202,7 +211,9 @@ class FigureService:
 
     async def as_of(self, month: str, at: datetime, finess: str | None = None) -> list[Published]:
         """The figures as they would have been with the facts known at that instant; nothing is kept in the journal."""
-        key = (month, finess or "", at.timestamp(), await self._journal.read(facts.newest))
+        await self.books.in_use.look()
+        newest = await self._journal.read(facts.newest)
+        key = (month, finess or "", at.timestamp(), newest, self.books.in_use.since)
         known = self._past.get(key)
         if known is not None:
             self._past.move_to_end(key)
@@ -240,6 +251,7 @@ class FigureService:
 
     async def explain_as_of(self, finess: str, month: str, cell: Cell, at: datetime) -> Explanation | None:
         """The list behind a row of `as_of`."""
+        await self.books.in_use.look()
         request = self.books.request()
         request.as_of, request.explain = at.timestamp(), Listed(finess, month, tuple(cell))
         answer, content = await self._shielded(self.books.machine.ask(request))
@@ -260,6 +272,8 @@ class FigureService:
         heads = figures.heads(session, month)
         now = self._clock.now()
         provisional = [h for h in heads if h.revision == PROVISIONAL]
+        if any(self.books.outdated(h) for h in provisional):
+            return "figures"
         if any(datetime.fromisoformat(h.cutoff).timestamp() <= now for h in provisional):
             return "figures"
         new = figures.new_facts(session, check.seen)

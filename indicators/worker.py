@@ -28,7 +28,7 @@ from gateway.childprocess import be_a_good_neighbour, own_the_wire
 from gateway.errors import BadInput, EnvironmentFault
 from gateway.journal.fact_stream import Reader, Seen, Source
 from indicators import periods, stored, told
-from indicators.catalogue import Catalogue, chosen
+from indicators.catalogue import Catalogue, default, parse, with_zones
 from indicators.engine import compute, ground_of, same_ground
 from indicators.explain import explain
 from indicators.sheet import Cell
@@ -60,6 +60,7 @@ class Request(msgspec.Struct):
     url: str | None = None
     password_file: str | None = None
     catalogue: str | None = None
+    """Its text; None: that of the package."""
     time_zones: dict[str, str] = {}
     as_of: float | None = None
     until: dict[str, object] | None = None
@@ -134,7 +135,7 @@ class Worker:
     def __init__(self) -> None:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._source = Source()
-        self._catalogues: dict[tuple[str | None, tuple[tuple[str, str], ...]], Catalogue] = {}
+        self._chosen: tuple[tuple[str | None, tuple[tuple[str, str], ...]], Catalogue] | None = None
 
     def answer(self, request: Request) -> tuple[Answer, list[bytes]]:
         """What is wanted, and the bytes that follow."""
@@ -197,10 +198,10 @@ class Worker:
 
     def _catalogue(self, request: Request) -> Catalogue:
         key = (request.catalogue, tuple(sorted(request.time_zones.items())))
-        if key not in self._catalogues:
-            path = None if request.catalogue is None else Path(request.catalogue)
-            self._catalogues[key] = chosen(path, request.time_zones)
-        return self._catalogues[key]
+        if self._chosen is None or self._chosen[0] != key:
+            made = default() if request.catalogue is None else parse(request.catalogue)
+            self._chosen = key, with_zones(made, request.time_zones)
+        return self._chosen[1]
 
     def _world(self, request: Request) -> _Kept:
         """The world of the facts that are wanted: one that is there already, brought up to date, or a new one."""

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
@@ -39,8 +38,9 @@ from gateway.journal.facts import NewFact, Source
 from gateway.journal.sql import run
 from gateway.journal.store import Journal
 from gateway.settings import Settings
-from indicators import catalogue, from_adt, periods
+from indicators import from_adt
 from indicators.facts import UNKNOWN_FINESS, Fact, check
+from indicators.in_use import CatalogueInUse
 
 log = logging.getLogger("gateway.facts")
 
@@ -334,11 +334,15 @@ class Publisher:
 
 
 async def open_publisher(
-    journal: Journal, settings: Settings, base_dir: Path, telemetry: Telemetry
+    journal: Journal,
+    settings: Settings,
+    base_dir: Path,
+    telemetry: Telemetry,
+    catalogue: CatalogueInUse | None,
 ) -> Publisher:
-    """The publisher of a gateway. Raises `ConfigurationFault`."""
+    """The publisher of a gateway; without a catalogue it writes nothing. Raises `ConfigurationFault`."""
     wanted = settings.indicators
-    if not wanted.enabled:
+    if catalogue is None:
         return Publisher(None, telemetry)
     ids = wanted.processing_ids
     if ids is None and settings.conformance == "production":
@@ -346,19 +350,11 @@ async def open_publisher(
     names = Names(
         secret=await _secret(journal, await asyncio.to_thread(secret_of_file, settings, base_dir)),
         facilities=wanted.facilities,
-        zone_of=zones_of(settings, base_dir),
+        zone_of=catalogue.zone_of,
         processing_ids=None if ids is None else frozenset(ids),
         historical_days=wanted.historical_days,
     )
     return Publisher(names, telemetry)
-
-
-def zones_of(settings: Settings, base_dir: Path) -> Callable[[str], ZoneInfo]:
-    """FINESS → time zone. Raises `ConfigurationFault` for a catalogue or a zone that is none."""
-    wanted = settings.indicators
-    file = base_dir / wanted.catalogue if wanted.catalogue else None
-    zones = catalogue.chosen(file, wanted.time_zones).time_zones
-    return lambda finess: periods.zone(periods.zone_of(finess, zones))
 
 
 def secret_of_file(settings: Settings, base_dir: Path) -> bytes | None:

@@ -165,7 +165,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     app.include_router(administering.create_router(gateway))
     service = gateway.figures
     if service is not None:
-        app.include_router(figure_pages.create_router(service, gateway.guard, pages, service.catalogue))
+        app.include_router(figure_pages.create_router(service, gateway.guard, pages))
 
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)

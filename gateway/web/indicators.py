@@ -132,7 +132,7 @@ def create_router(gateway: IndicatorView) -> APIRouter:
     async def catalogue(request: Request) -> Response:
         """What each indicator is, the document types, the named choices."""
         await allowed(gateway, request, Right.INDICATORS)
-        return await _json(export.catalogue_dict(service().catalogue))
+        return await _json(export.catalogue_dict(await service().definitions()))
 
     @router.get("/wave1")
     async def wave1(

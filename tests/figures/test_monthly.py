@@ -239,7 +239,7 @@ async def test_other_rules_alone_change_nothing_that_is_published(tmp_path: Path
         await tell(r, [*stay(1), *stay(2), delivery(1)])
         await monthly.run_once()
         checks = await r.gateway.journal.read(figures.checks)
-        service.books.catalogue = dataclasses.replace(service.books.catalogue, version="other")
+        service.books.in_use.catalogue = dataclasses.replace(service.catalogue, version="other")
         await tell(r, stay(7, "2025-06-01T10:00:00+02:00", "2025-06-02T10:00:00+02:00"))
         await monthly.run_once()
         now = await r.gateway.journal.read(figures.checks)
@@ -269,8 +269,7 @@ async def test_older_facts_never_replace_newer_ones(tmp_path: Path) -> None:
         other = Bookkeeper(
             r.gateway.journal,
             service.books._source,
-            service.catalogue,
-            None,
+            service.books.in_use,
             {},
             Time("2025-06-20T12:00:00Z").clock(),
         )

@@ -44,16 +44,14 @@ def fill(empty: Path, path: Path, lines: Iterable[str]) -> None:
     db.close()
 
 
-def catalogue_of(options: dict[str, Any], folder: Path) -> str | None:
+def catalogue_of(options: dict[str, Any]) -> str | None:
     """A catalogue with other choices, as a hospital would write it."""
     if not options:
         return None
     data = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     for name, value in options.items():
         data["options"][name]["value"] = value
-    path = folder / f"catalogue-{len(list(folder.iterdir()))}.yaml"
-    path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
-    return str(path)
+    return yaml.safe_dump(data, allow_unicode=True)
 
 
 @pytest.mark.sqlite
@@ -76,7 +74,7 @@ async def test_every_case_through_the_journal_and_the_worker(empty: Path, tmp_pa
                     path=str(path),
                     months=[month],
                     as_of=as_of,
-                    catalogue=catalogue_of(case.options, tmp_path),
+                    catalogue=catalogue_of(case.options),
                 )
             )
             expected = case.compute(lines)

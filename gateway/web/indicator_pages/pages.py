@@ -28,7 +28,7 @@ from gateway.web.indicator_pages import figures as shown
 from gateway.web.indicator_pages import lists, quality, words
 from gateway.web.indicator_pages.addresses import ROOT, Asked, cell_of, is_month, shifted
 from indicators import export, periods
-from indicators.catalogue import Catalogue, default
+from indicators.catalogue import default
 from indicators.engine import Result
 from indicators.explain import Explanation
 from indicators.facts import UNKNOWN_FINESS
@@ -51,13 +51,15 @@ class _Absent(Exception):
 class _Pages:
     """What the routes share."""
 
-    def __init__(
-        self, figures: Figures, pages: Environment, catalogue: Catalogue, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, figures: Figures, pages: Environment, clock: Callable[[], float]) -> None:
         self.figures = figures
         self.pages = pages
-        self.catalogue = catalogue
+        self.catalogue = default()
         self.clock = clock
+
+    async def look(self) -> None:
+        """Before each request: the catalogue may be another one."""
+        self.catalogue = await self.figures.definitions()
 
     async def html(self, template: str, caller: Caller, code: int = 200, **values: Any) -> HTMLResponse:
         common = {
@@ -135,13 +137,11 @@ def create_router(
     figures: Figures,
     guard: Guard,
     pages: Environment,
-    catalogue: Catalogue | None = None,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
     """The routes over the figures of one running gateway."""
-    router = APIRouter(prefix=ROOT)
-    catalogue = catalogue or default()
-    p = _Pages(figures, pages, catalogue, clock)
+    p = _Pages(figures, pages, clock)
+    router = APIRouter(prefix=ROOT, dependencies=[Depends(p.look)])
     reader = Depends(guard.page(Right.INDICATORS))
     explainer = Depends(guard.page(Right.EXPLAIN))
     operator = Depends(guard.form(Right.OPERATE))
@@ -197,14 +197,14 @@ def create_router(
             "months": await figures.months(asked.finess),
             "before": shifted(asked.month, -1),
             "after": shifted(asked.month, 1),
-            "points": quality.points(published, establishments, catalogue),
+            "points": quality.points(published, establishments, p.catalogue),
         }
         if asked.view:
-            rows, left = await asyncio.to_thread(shown.table, published, asked, catalogue)
+            rows, left = await asyncio.to_thread(shown.table, published, asked, p.catalogue)
             return await p.html("table.html", caller, rows=rows, left=left, **values)
         months = await figures.trend(asked.finess, asked.month, TREND)
-        values["trend"] = await asyncio.to_thread(shown.trend, published, months, asked, catalogue)
-        values["families"] = await asyncio.to_thread(shown.families, published, asked, catalogue)
+        values["trend"] = await asyncio.to_thread(shown.trend, published, months, asked, p.catalogue)
+        values["families"] = await asyncio.to_thread(shown.families, published, asked, p.catalogue)
         return await p.html("month.html", caller, **values)
 
     @router.get("/explication", response_class=HTMLResponse)
@@ -251,14 +251,14 @@ def create_router(
             ]
             # read by people, in spreadsheets: the mark at the beginning says that it is UTF-8
             return _file(text, "-".join(filter(None, parts)) + ".csv", "text/csv", "utf-8-sig")
-        listing = await asyncio.to_thread(lists.listing, found, catalogue, filtre, page)
+        listing = await asyncio.to_thread(lists.listing, found, p.catalogue, filtre, page)
         return await p.html(
             "explanation_part.html" if fragment else "explanation.html",
             caller,
             asked=asked,
             establishment=establishment,
             found=found,
-            figure=shown.figure(found.row, asked, catalogue),
+            figure=shown.figure(found.row, asked, p.catalogue),
             listing=listing,
             fragment=bool(fragment),
             link=lambda **more: asked.explanation(found.row, **more),
@@ -304,19 +304,19 @@ def create_router(
     async def definitions(caller: Caller = reader) -> Response:
         """What each indicator counts, the types of documents, the named choices: the catalogue."""
         named = [name for _, _, names in words.FAMILIES for name in names]
-        others = tuple(name for name in catalogue.indicators if name not in named)
+        others = tuple(name for name in p.catalogue.indicators if name not in named)
         groups = [
-            (anchor, title, [catalogue.indicators[n] for n in names if n in catalogue.indicators])
+            (anchor, title, [p.catalogue.indicators[n] for n in names if n in p.catalogue.indicators])
             for anchor, title, names in (*words.FAMILIES, ("autres", "Autres indicateurs", others))
         ]
         options = [
-            (name, _option(getattr(catalogue.options, name)), text)
-            for name, text in catalogue.option_texts.items()
+            (name, _option(getattr(p.catalogue.options, name)), text)
+            for name, text in p.catalogue.option_texts.items()
         ]
         return await p.html(
             "definitions.html",
             caller,
-            catalogue=catalogue,
+            catalogue=p.catalogue,
             groups=[g for g in groups if g[2]],
             options=options,
         )

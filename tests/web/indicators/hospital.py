@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.web.indicator_pages.addresses import shifted
 from indicators import facts
+from indicators.catalogue import Catalogue, default
 from indicators.engine import compute
 from indicators.explain import Explanation, explain
 from indicators.published import Change, Establishment, Published, State
@@ -252,6 +253,9 @@ class ComputedFigures:
             second.quality,
         )
         return [second, first]
+
+    async def definitions(self) -> Catalogue:
+        return default()
 
     async def trend(self, finess: str, last: str, count: int = 13) -> dict[str, Published | None]:
         labels = [shifted(last, -n) for n in reversed(range(count))]
