@@ -189,6 +189,22 @@ async def test_a_success_after_the_cut_off_is_told_beside_a_published_month(tmp_
         assert service.books.machine.pid is None
 
 
+async def test_nobody_waits_in_vain_for_what_is_told_beside_right_figures(tmp_path: Path) -> None:
+    """Where a computation takes long the page shows what there is, with its time, and the next one the rest."""
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        await tell(r, [*stay(1), *stay(2), delivery(1)])
+        await monthly.run_once()
+        await tell(r, [delivery(2, at=LATE)])
+        service.books.cost, service.books.ended = 5.0, float("-inf")
+        found = await service.current("2025-02", FINESS, within=2)
+        assert not found.stale and found.found[0].quality.late_successes == 0
+        (task,) = service._under_way.values()
+        await task
+        found = await service.current("2025-02", FINESS, within=2)
+        assert not found.stale and found.found[0].quality.late_successes == 1
+
+
 async def test_what_is_told_beside_an_old_month_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
     """The regular run leaves months of more than a year ago alone; that must not make them seem up to date."""
     async with running(tmp_path, **WEB) as r:
