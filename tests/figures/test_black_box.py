@@ -216,6 +216,14 @@ async def test_the_command_line_beside_a_gateway_at_work_and_without_one(
         assert json.loads(out)["changes"] == []
         status, _ = await command("differences", "--month", "2025-02", "--finess", FINESS, "--revision", 9)
         assert status == 1
+        # a success after the cut-off: told beside the same figures (decision 39)
+        await tell(r, [delivery(3, at="2025-04-02T10:00:00+02:00")])
+        status, out = await command("compute", "--month", "2025-02", "--format", "json")
+        assert figure(json.loads(out)) == (2, 3) and json.loads(out)["quality"][0]["late_successes"] == 1
+        status, out = await command("compute", "--month", "2025-02")
+        assert "Envois réussis après l'arrêté : 1." in out
+        status, out = await command("publish", "--month", "2025-02")
+        assert "révision 2," in out
     status, out = await command("compute", "--month", "2025-02", "--format", "json")
     assert figure(json.loads(out)) == (2, 3), "stopped: from the journal itself"
     status, _ = await command("publish", "--month", "2025-02")
