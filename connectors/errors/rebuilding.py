@@ -135,7 +135,11 @@ def _archive(transmission: Transmission, documents: tuple[Document, ...], making
     if lot is None:
         return None
     plan = _Archive(transmission.action, making.created, tuple(planned), lot, _emitter(transmission, making))
-    return xdm.build(plan, [document.content for document in documents])
+    try:
+        return xdm.build(plan, [document.content for document in documents])
+    except ValueError:
+        # a text of the message is none that XML can carry (MSG-CONTROL): no metadata can say it
+        return None
 
 
 def _emitter(transmission: Transmission, making: Making) -> Emitter:

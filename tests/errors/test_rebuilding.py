@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.errors.rebuilding import Making, of_mail, of_message
+from connectors.errors.rebuilding import XML, Making, of_mail, of_message
+from connectors.mss.mail import ARCHIVE_NAME
 from fixtures import build
 from gateway.rules import load_rulebook
 from tests.errors.world import INBOUND_RULES, OID
@@ -35,6 +37,16 @@ def broken(draw: st.DrawFn, whole: bytes) -> bytes:
 def test_a_broken_message_never_raises_and_gives_the_same_files_twice(raw: bytes) -> None:
     first, second = of_message(raw, BOOK, MAKING), of_message(raw, BOOK, MAKING)
     assert [(f.name, f.content) for f in first.files] == [(f.name, f.content) for f in second.files]
+
+
+@pytest.mark.parametrize("control", [b"\x00", b"\x07", "\ufffe".encode()])
+def test_a_text_that_metadata_cannot_carry_leaves_the_documents_alone(control: bytes) -> None:
+    at = MESSAGE.index(b"|810100000016^") + 1  # PRT-5.1
+    made = of_message(MESSAGE[:at] + control + MESSAGE[at:], BOOK, MAKING)
+    assert [f.name for f in made.files if f.mime_type == XML] == ["document_1.xml"]
+    assert not [f for f in made.files if f.name == ARCHIVE_NAME]
+    whole = of_message(MESSAGE, BOOK, MAKING)
+    assert whole.files[0].name == ARCHIVE_NAME
 
 
 @given(broken(MAIL))
