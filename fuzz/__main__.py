@@ -19,11 +19,12 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 
 def hypothesis(seconds: float) -> int:
-    """New seeds until the time is over."""
+    """All tests of properties with new seeds, until the time is over."""
     end, seed = time.monotonic() + seconds, int(time.time())
     while time.monotonic() < end:
         print(f"hypothesis, seed {seed}", flush=True)
-        command = [sys.executable, "-m", "pytest", "tests/fuzz", "-x", f"--hypothesis-seed={seed}"]
+        command = [sys.executable, "-m", "pytest", "-n", "auto", "-m", "hypothesis", "-x", "tests"]
+        command += ["--hypothesis-profile=new", f"--hypothesis-seed={seed}"]
         environment = os.environ | {"SEGUR_FUZZ": "long"}
         with contextlib.suppress(subprocess.TimeoutExpired):
             left = max(end - time.monotonic(), 1)
