@@ -319,3 +319,15 @@ def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert command("compute", "--facts", str(tmp_path / "none"), "--month", "2025-02") == 2
     assert command("compute", "--facts", str(tmp_path), "--month", "2025-02") == 2
     assert "none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [("10/03/2025", "no instant"), ("2025-03-10T00:00:00", "an offset is needed")],
+)
+def test_an_instant_that_is_none(
+    file: Path, capsys: pytest.CaptureFixture[str], told: str, fault: str
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        command("compute", "--facts", str(file), "--month", "2025-02", "--as-of", told)
+    assert e.value.code == 2 and fault in capsys.readouterr().err
