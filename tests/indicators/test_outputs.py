@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import sys
@@ -242,7 +243,11 @@ def test_a_row_that_is_not_there() -> None:
 
 
 def command(*arguments: str) -> int:
-    return main(["indicators", *arguments])
+    try:
+        return main(["indicators", *arguments])
+    finally:
+        # the command is the last thing that its process does; here more comes
+        gc.unfreeze()
 
 
 def test_compute_prints_a_table_in_french(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
