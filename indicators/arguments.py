@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("no instant: 2025-03-11T00:00:00+01:00 is one") from None
     if moment.tzinfo is None:
         raise argparse.ArgumentTypeError("an offset is needed: 2025-03-11T00:00:00+01:00")
     return moment

@@ -17,17 +17,20 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal, Required, cast
 
 from pydantic import (
     AwareDatetime,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
     TypeAdapter,
     ValidationError,
     with_config,
 )
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
 from gateway.errors import BadInput
@@ -41,8 +44,24 @@ FIRST, END = datetime(1800, 1, 1, tzinfo=UTC), datetime(2500, 1, 1, tzinfo=UTC)
 """Instants that a fact may have. `00010101` and `99991231` are written for "none": they have no year before or after
 them, and in some time zones no day either, so that one of them would stop the figures of everybody for ever."""
 
-Instant = Annotated[AwareDatetime, Field(ge=FIRST, lt=END)]
-Day = Annotated[date, Field(ge=FIRST.date(), lt=END.date())]
+
+class _Written:
+    """In JSON, a date as ISO 8601 writes it with hyphens: `20250210` would be read as seconds since 1970."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        told = handler(source)
+        text = core_schema.str_schema(pattern=r"^[0-9]{4}-")
+        read = cast(CoreSchema, {**told, "strict": False})  # of that text; of Python values nothing is read
+        return core_schema.json_or_python_schema(core_schema.chain_schema([text, read]), told)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema["python_schema"]) if schema["type"] == "json-or-python" else handler(schema)
+
+
+Instant = Annotated[AwareDatetime, Field(ge=FIRST, lt=END), _Written()]
+Day = Annotated[date, Field(ge=FIRST.date(), lt=END.date()), _Written()]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
 Version = Annotated[int, Field(strict=False, ge=0, le=1_000_000)]
 Finess = Annotated[str, StringConstraints(pattern=r"^([0-9][0-9AB][0-9]{7}|UNKNOWN)$")]
@@ -330,6 +349,9 @@ def _faults(e: ValidationError) -> list[str]:
     for error in e.errors(include_url=False, include_context=False, include_input=False):
         # the first step is the kind of fact, where one was recognised
         steps = [str(step) for step in error["loc"]][1:] if len(error["loc"]) > 1 else []
+        if "date" in steps:
+            # what follows says which of its two forms was tried
+            steps = steps[: steps.index("date") + 1]
         # a name that is not ours may be anything: it is not repeated
         place = ".".join(steps[:-1] if error["type"] == "extra_forbidden" else steps)
         sentence = _SENTENCES.get(error["type"], "type ou valeur inattendus")

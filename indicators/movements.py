@@ -30,6 +30,8 @@ FAMILIES = {
 }
 CANCELLING = frozenset({"A11", "A12", "A13", "A25", "A26", "A27", "A38", "A52", "A53"})
 """Events that cancel by their nature, whatever ZBE-4 says."""
+PLANS = frozenset({"preadmission", "pending admission"})
+"""Families of who is expected and not there."""
 DOCUMENTS = frozenset({"MDM", "ORU"})
 RANKS = {"INSERT": 0, "UPDATE": 1, "CANCEL": 2}
 Key = tuple[str, ...]

@@ -19,6 +19,7 @@ from indicators.movements import (
     DOCUMENTS,
     FAMILIES,
     NEVER,
+    PLANS,
     RANKS,
     Key,
     Said,
@@ -188,7 +189,10 @@ class StayFold:
         if surviving:
             stay.opened = surviving[0].begins()
         else:
-            stay.opened = max((s.admitted for s in said if s.admitted > NEVER), default=None)
+            # PV1-44 of who is only expected is a plan
+            stay.opened = max(
+                (s.admitted for s in said if s.admitted > NEVER and s.family not in PLANS), default=None
+            )
         discharge = max(
             (s for s in effective if s.family == "discharge"), key=lambda s: (s.said, s), default=None
         )
@@ -259,12 +263,21 @@ class Stays:
                 _note(self._accounts, (stay.finess, account[1]), stay)
 
     def named(self, ref: Ref, finess: str) -> Sequence[Stay]:
-        """The stays that a number may mean: the visit of that number, else the stays of that account."""
+        """The stays that a number may mean: the visit of that number, else the stays of that account; those of the
+        same authority before those of the establishment.
+        """
         local = (finess, ref[1])
-        for found in (self._numbers.get(ref), self._values.get(local)):
-            if found is not None and len(found) == 1:
-                return found
-        return self._accounts.get(ref) or self._accounts.get(local) or ()
+        visit = self._numbers.get(ref)
+        if visit is not None and len(visit) == 1:
+            return visit
+        account = self._accounts.get(ref)
+        if account is not None and ref != local:
+            return account
+        # of a sender that names another authority than the ADT, or none: the visit here first
+        visit = self._values.get(local)
+        if visit is not None and len(visit) == 1:
+            return visit
+        return account or self._accounts.get(local) or ()
 
     def resolve(self, ref: Ref, finess: str, day: tuple[float, float] | None = None) -> Stay | None:
         """The stay that a number means. Of several of one account: the only one that was open on that day (its first

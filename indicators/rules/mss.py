@@ -34,44 +34,64 @@ def msp_2(view: View, sheet: Sheet) -> None:
             sheet.unknown(cell, NO_ADT)
     if not view.adt_feed:
         return
-    names, known = _directory(view)
+    directory = _Directory(view)
     sent: dict[str, list[Attempt]] = {}
     for stay in view.hospital:
         for a in view.sent(stay):
             if a.channel is Channel.MSS_PRO and a.recipient:
-                sent.setdefault(names.get(a.recipient, a.recipient), []).append(a)
-    everybody = {*sent, *known}
+                for name in directory.behind(a.recipient, stay):
+                    sent.setdefault(name, []).append(a)
+    everybody = {*sent, *directory.known}
     if view.options.correspondents == "directory":
         everybody.update(
-            names.get(a.recipient, a.recipient)
+            name
             for d in view.documents
             for a in d.attempts
             if a.channel is Channel.MSS_PRO and a.recipient
+            for name in directory.behind(a.recipient)
         )
     for name in sorted(everybody):
         _count(view, sheet, cells, name, sent.get(name, []), Channel.MSS_PRO)
 
 
-def _directory(view: View) -> tuple[dict[str, str], set[str]]:
-    """(address → RPPS where known, correspondents with an address: of the month's stays, or all of them)."""
-    told = sorted(c for c in view.ground.world.uses.correspondents if c[0] == view.finess)
-    names: dict[str, str] = {}
-    for _, _, rpps, address in told:
-        if rpps and address:
-            names.setdefault(address, rpps)
-    with_address = {*names.values()}
-    month = {id(s) for s in view.hospital}
-    known: set[str] = set()
-    for finess, ref, rpps, address in told:
-        if view.options.correspondents == "stays":
+class _Directory:
+    """Correspondents: each RPPS is one, however many addresses it has; an address that several RPPS share is all of
+    those that follow the stay in question.
+    """
+
+    def __init__(self, view: View) -> None:
+        told = sorted(c for c in view.ground.world.uses.correspondents if c[0] == view.finess)
+        self._holders: dict[str, set[str]] = {}
+        """Address → RPPS."""
+        for _, _, rpps, address in told:
+            if rpps and address:
+                self._holders.setdefault(address, set()).add(rpps)
+        with_address = set().union(*self._holders.values())
+        self._followers: dict[int, set[str]] = {}
+        """Stay (its `id()`) → RPPS."""
+        month = {id(s) for s in view.hospital}
+        mentioned: list[tuple[Stay | None, str, str]] = []
+        for finess, ref, rpps, address in told:
             stay = view.ground.stay(ref, finess) if ref is not None else None
-            if stay is None or id(stay) not in month:
-                continue
-        if address:
-            known.add(names.get(address, address))
-        elif rpps in with_address:
-            known.add(rpps)
-    return names, known
+            if stay is not None and rpps:
+                self._followers.setdefault(id(stay), set()).add(rpps)
+            if view.options.correspondents != "stays" or (stay is not None and id(stay) in month):
+                mentioned.append((stay, rpps, address))
+        self.known: set[str] = set()
+        """Those with an address: of the month's stays, or all of them."""
+        for stay, rpps, address in mentioned:
+            if rpps:
+                self.known.update({rpps} & with_address)
+            else:
+                self.known.update(self.behind(address, stay))
+
+    def behind(self, address: str, stay: Stay | None = None) -> list[str]:
+        """Who reads an address: the RPPS that have it and follow the stay, else the first that has it, else itself."""
+        holders = self._holders.get(address)
+        if not holders:
+            return [address]
+        followers = self._followers.get(id(stay), set()) if stay is not None else set()
+        return sorted(holders & followers) or [min(holders)]
 
 
 def msc_2(view: View, sheet: Sheet) -> None:

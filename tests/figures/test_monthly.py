@@ -15,6 +15,7 @@ from gateway.exchange.identifiers import Clock
 from gateway.journal import figures
 from gateway.journal.fact_stream import Reader, Seen
 from indicators.bookkeeper import Bookkeeper
+from indicators.engine import find
 from indicators.monthly import Monthly
 from indicators.published import Published
 from indicators.service import FigureService
@@ -91,6 +92,35 @@ async def test_after_an_import_all_months_since_the_first_fact_are_published(tmp
             **{f"2025-{m:02}": 1 for m in range(1, 6)},
             "2025-06": 0,
         }
+
+
+async def test_an_establishment_that_lost_its_only_stay_is_revised(tmp_path: Path) -> None:
+    """A sender is put into the mapping late: what was published of UNKNOWN must not count the stay a second time."""
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        unknown = {"finess": "UNKNOWN"}
+        first = delivery(1, **unknown)
+        await tell(r, [*stay(1, **unknown), first])
+        await monthly.run_once()
+        again = delivery(1, "2025-02-12T09:00:00+01:00", control_id="M2")
+        again["document"] = first["document"] | {"unique_id": "1.2.1.2", "version": 2}
+        await tell(r, [*stay(1), again])
+        await monthly.run_once()
+        of_all = {finess: await service.revisions(finess, "2025-02") for finess in ("UNKNOWN", FINESS)}
+        assert [p.revision for p in of_all["UNKNOWN"]] == [2, 1] and [p.revision for p in of_all[FINESS]] == [
+            1
+        ]
+        rows = {
+            finess: [find(p.rows, i, document_code="ALL") for p in found for i in ("ALI-1", "ALI-2")]
+            for finess, found in of_all.items()
+        }
+        assert [(r.numerator, r.denominator) for r in rows["UNKNOWN"]] == [
+            (0, 0),
+            (0, None),
+            (1, 1),
+            (1, None),
+        ]
+        assert [(r.numerator, r.denominator) for r in rows[FINESS]] == [(1, 1), (1, None)]
 
 
 async def test_nothing_is_computed_without_new_facts(tmp_path: Path) -> None:

@@ -157,7 +157,10 @@ class _Reader:
         return {key: value for key, value in (common | more).items() if value is not None}
 
     def ref(self, value: str | None) -> dict[str, str] | None:
-        return None if value is None else {"authority": "CHU-TEST", "value": value}
+        if value is None:
+            return None
+        authority, _, number = value.rpartition(":")
+        return {"authority": authority or "CHU-TEST", "value": number}
 
     def facts(self) -> Iterator[dict[str, Any]]:
         for section in (s for s in self.told if s in SECTIONS):

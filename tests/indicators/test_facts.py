@@ -91,6 +91,13 @@ def test_numbers_are_no_dates_and_texts_are_no_booleans() -> None:
     assert faults(at=1739196000) and faults(ins_qualified="yes") and faults(fact_id=1) and faults(fact_id="")
 
 
+@pytest.mark.parametrize("told", ["20250210", "2025", "1739196000", "20250210150000", "-1"])
+def test_a_date_without_hyphens_is_refused(told: str) -> None:
+    """It would be read as seconds since 1970: a document of 2025 would be one of 1970, and not historical."""
+    assert faults(at=told) == ["at : forme inattendue"]
+    assert faults(document={**DELIVERY["document"], "date": told}) == ["document.date : forme inattendue"]
+
+
 def test_canonical_form_is_the_same_for_the_same_fact() -> None:
     other = {
         **DELIVERY,

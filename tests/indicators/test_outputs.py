@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import sys
@@ -242,7 +243,11 @@ def test_a_row_that_is_not_there() -> None:
 
 
 def command(*arguments: str) -> int:
-    return main(["indicators", *arguments])
+    try:
+        return main(["indicators", *arguments])
+    finally:
+        # the command is the last thing that its process does; here more comes
+        gc.unfreeze()
 
 
 def test_compute_prints_a_table_in_french(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,3 +324,15 @@ def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert command("compute", "--facts", str(tmp_path / "none"), "--month", "2025-02") == 2
     assert command("compute", "--facts", str(tmp_path), "--month", "2025-02") == 2
     assert "none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [("10/03/2025", "no instant"), ("2025-03-10T00:00:00", "an offset is needed")],
+)
+def test_an_instant_that_is_none(
+    file: Path, capsys: pytest.CaptureFixture[str], told: str, fault: str
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        command("compute", "--facts", str(file), "--month", "2025-02", "--as-of", told)
+    assert e.value.code == 2 and fault in capsys.readouterr().err
