@@ -124,6 +124,12 @@ def test_damaged_bytes(
     document_promises(document[:at] + patch + document[at + length :], event, preset)
 
 
+def test_a_name_with_a_letter_of_the_fifth_edition() -> None:
+    document = N1.replace(b"<title>", '<title \u0500="1">'.encode(), 1)
+    assert document != N1
+    document_promises(document, "T02", "interop")
+
+
 DOCTYPES = (
     b"<!DOCTYPE ClinicalDocument>",
     b"<!DOCTYPE x SYSTEM 'file:///etc/hostname'>",
