@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Required, cast
 
 from pydantic import (
     AwareDatetime,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -28,6 +30,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -62,6 +65,30 @@ class _Written:
 
 Instant = Annotated[AwareDatetime, Field(ge=FIRST, lt=END), _Written()]
 Day = Annotated[date, Field(ge=FIRST.date(), lt=END.date()), _Written()]
+_OTHER_DAY = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)([T ]?\d\d:?\d\d(:?\d\d([.,]\d+)?)?([+-]\d\d:?\d\d|Z)?)?", re.ASCII
+)
+
+
+def _day_of(told: object) -> object:
+    """The civil day of a date as a CDA or an HL7 message writes it (`20250210`, `20250210093000+0100`), or that has a
+    time and no offset: of the date of a document nothing finer is ever asked.
+    """
+    found = _OTHER_DAY.fullmatch(told) if isinstance(told, str) else None
+    if found is None:
+        return told
+    try:
+        return date(*map(int, found.group(1, 2, 3)))
+    except ValueError:
+        return told
+
+
+OtherDay = Annotated[
+    date,
+    Field(ge=FIRST.date(), lt=END.date()),
+    BeforeValidator(_day_of),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_OTHER_DAY.pattern}$"}),
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
 Version = Annotated[int, Field(strict=False, ge=0, le=1_000_000)]
 Finess = Annotated[str, StringConstraints(pattern=r"^([0-9][0-9AB][0-9]{7}|UNKNOWN)$")]
@@ -95,7 +122,7 @@ class DocumentRef(TypedDict, total=False):
     version: Version | None
     type_code: Required[Text]
     type_system: Text | None
-    date: Annotated[Instant | Day | None, Field(union_mode="left_to_right")]
+    date: Annotated[Instant | Day | OtherDay | None, Field(union_mode="left_to_right")]
 
 
 @with_config(_STRICT)
@@ -323,6 +350,7 @@ _SENTENCES = {
     "timezone_aware": "date sans décalage horaire",
     "literal_error": "valeur hors de la liste",
     "string_pattern_mismatch": "forme inattendue",
+    "date_type": "forme inattendue",
     "greater_than_equal": "date ou nombre hors des limites",
     "less_than": "date ou nombre hors des limites",
 }
@@ -346,12 +374,16 @@ def check(fact: dict[str, Any]) -> Fact:
 
 def _faults(e: ValidationError) -> list[str]:
     faults = []
+    dated = 0
     for error in e.errors(include_url=False, include_context=False, include_input=False):
         # the first step is the kind of fact, where one was recognised
         steps = [str(step) for step in error["loc"]][1:] if len(error["loc"]) > 1 else []
         if "date" in steps:
-            # what follows says which of its two forms was tried
+            # one fault for the forms that were tried, that of the last one
             steps = steps[: steps.index("date") + 1]
+            dated += 1
+            if dated > 1:
+                faults.pop()
         # a name that is not ours may be anything: it is not repeated
         place = ".".join(steps[:-1] if error["type"] == "extra_forbidden" else steps)
         sentence = _SENTENCES.get(error["type"], "type ou valeur inattendus")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,20 @@ def test_numbers_are_no_dates_and_texts_are_no_booleans() -> None:
 def test_a_date_without_hyphens_is_refused(told: str) -> None:
     """It would be read as seconds since 1970: a document of 2025 would be one of 1970, and not historical."""
     assert faults(at=told) == ["at : forme inattendue"]
+
+
+@pytest.mark.parametrize(
+    "told", ["20250210", "20250210093000+0100", "202502100930", "2025-02-10T09:30:00", "2025-02-10 09:30"]
+)
+def test_the_date_of_a_document_as_a_cda_writes_it_is_its_civil_day(told: str) -> None:
+    fact = facts.read(json.dumps({**DELIVERY, "document": {**DELIVERY["document"], "date": told}}))
+    assert fact["fact"] == "delivery" and fact["document"]["date"] == date(2025, 2, 10)
+    again = facts.read(facts.canonical(fact))
+    assert facts.digest(again) == facts.digest(fact)
+
+
+@pytest.mark.parametrize("told", ["2025", "202502", "1739196000", "20251310", "-1", "2025-02-30", "demain"])
+def test_what_is_no_date_of_a_document(told: str) -> None:
     assert faults(document={**DELIVERY["document"], "date": told}) == ["document.date : forme inattendue"]
 
 
