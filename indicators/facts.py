@@ -373,7 +373,7 @@ def check(fact: dict[str, Any]) -> Fact:
 
 
 def _faults(e: ValidationError) -> list[str]:
-    faults = []
+    faults: list[str] = []
     dated = 0
     for error in e.errors(include_url=False, include_context=False, include_input=False):
         # the first step is the kind of fact, where one was recognised
