@@ -366,7 +366,7 @@ class Gateway:
             self.access = Access(settings, self.base_dir)
             self.desk = open_desk(self.journal, settings.web, clock)
             if settings.web.oidc is not None:
-                self.oidc = Oidc(settings.web.oidc, self.base_dir, self.journal, clock)
+                self.oidc = Oidc(settings.web.oidc, settings.web.accounts, self.base_dir, self.journal, clock)
                 stops.push_async_callback(self.oidc.close)
             self.guard = self.guarding = Guarding(
                 settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace

@@ -32,7 +32,8 @@ class AccountSettings(Table):
     lock_after: int = Field(5, ge=1)
     """Failures in a row of one login after which it has to wait."""
     lock_address_after: int = Field(30, ge=1)
-    """The same for one address, whatever the logins (several people may share a proxy's address)."""
+    """The same for one address, whatever the logins (several people may share a proxy's address). It may also have so
+    many log-ins under way at the OpenID Connect provider."""
     lock_first: float = Field(30.0, gt=0)
     """The first wait; each further failure doubles it."""
     lock_longest: float = Field(900.0, gt=0)
