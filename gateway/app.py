@@ -141,7 +141,7 @@ class Gateway:
         return self._web.port if self._web else 0
 
     async def first_access(self) -> str | None:
-        """A one-time link for the first administrator, when there is no account; each call makes another one."""
+        """A one-time link for the first administrator, while there is none; each call makes another one."""
         if not (self.settings.web.enabled and self.settings.web.accounts.enabled):
             return None
         try:

@@ -26,7 +26,7 @@ class AccountSettings(Table):
     invitation: float = Field(172_800.0, ge=60)
     """How long a one-time link is good (new account, new password)."""
     first_invitation: float = Field(86_400.0, ge=60)
-    """How long the link of the first administrator is good, which a start without any account prints."""
+    """How long the link of the first administrator is good, which a start without any administrator prints."""
     password_length: int = Field(12, ge=12, le=64)
     """Characters of a password at least; what is easily guessed is refused whatever its length."""
     lock_after: int = Field(5, ge=1)

@@ -30,9 +30,9 @@ def account_of_subject(session: Session, subject: str) -> Any | None:
     return run(session, "account_by_subject", subject=subject).first()
 
 
-def any_account(session: Session) -> bool:
-    """True when somebody has an account, disabled or not."""
-    return bool(run(session, "accounts_exist").scalar_one())
+def any_administrator(session: Session) -> bool:
+    """True when somebody has an account that administers, disabled or not."""
+    return bool(run(session, "administrators_exist").scalar_one())
 
 
 def accounts(session: Session, now: float, idle: float) -> Sequence[Any]:

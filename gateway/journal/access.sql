@@ -11,8 +11,9 @@ SELECT * FROM account WHERE id = :account_id /*pg FOR UPDATE*/
 -- name: account_by_subject
 SELECT * FROM account WHERE subject = :subject /*pg FOR UPDATE*/
 
--- name: accounts_exist
-SELECT EXISTS (SELECT 1 FROM account) AS there
+-- Disabled or not, whether they can come in yet or not: whoever made them has a link of theirs.
+-- name: administrators_exist
+SELECT EXISTS (SELECT 1 FROM account WHERE role = 'administrateur') AS there
 
 -- name: accounts_for_people
 SELECT a.id, a.login, a.name, a.role, a.subject, a.disabled, a.failures, a.locked_until, a.created_at, a.last_login_at,
