@@ -186,5 +186,13 @@ SELECT id, at, actor, via, action, subject, details, peer FROM audit
    AND at >= :since AND at < :until
  ORDER BY id DESC LIMIT :limit
 
+-- Never the newest row: its number would be given again.
+-- name: old_audit
+SELECT count(*) FROM audit WHERE at < :before AND id < (SELECT max(id) FROM audit)
+
+-- name: delete_old_audit
+DELETE FROM audit
+ WHERE id IN (SELECT id FROM audit WHERE at < :before AND id < (SELECT max(id) FROM audit) ORDER BY at LIMIT :limit)
+
 -- name: audit_actions
 SELECT DISTINCT action FROM audit ORDER BY action

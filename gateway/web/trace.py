@@ -52,6 +52,7 @@ ACTIONS = {
     "role-changed": "rôle changé",
     "sessions-closed": "sessions fermées",
     "subject-changed": "identifiant externe changé",
+    "trace-trimmed": "lignes anciennes de la trace supprimées",
     "token-created": "jeton créé",
     "token-revoked": "jeton révoqué",
     "token-unknown": "jeton inconnu",
