@@ -266,16 +266,9 @@ def _known_now(fact: Fact, now: datetime) -> Fact:
 
 
 def _add_events(session: Session, rows: Sequence[NewFact]) -> list[Literal["new", "known", "conflict"]]:
-    before = facts.known(session, [row.fact_id for row in rows])
     added = facts.add_many(session, rows, whole=False)
-    conflicts = set(added.conflicts)
-    found: list[Literal["new", "known", "conflict"]] = []
-    for number, row in enumerate(rows):
-        if number in conflicts:
-            found.append("conflict")
-        elif row.fact_id in before:
-            found.append("known")
-        else:
-            before[row.fact_id] = row.digest
-            found.append("new")
-    return found
+    conflicts, fresh = set(added.conflicts), set(added.fresh)
+    return [
+        "conflict" if number in conflicts else "new" if number in fresh else "known"
+        for number in range(len(rows))
+    ]

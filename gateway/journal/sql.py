@@ -50,13 +50,11 @@ def run(session: Session, name: str, /, **parameters: Any) -> CursorResult[Any]:
     return connection.exec_driver_sql(POSTGRES[name], parameters)
 
 
-def insert_many(session: Session, name: str, /, rows: list[dict[str, Any]]) -> None:
-    """Execute the statement `name` once for each row, in one go."""
+def insert_many(session: Session, name: str, /, rows: list[dict[str, Any]]) -> int:
+    """Execute the statement `name` once for each row, in one go; how many rows were written."""
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(QUERIES[name], rows)
-        return
-    connection.exec_driver_sql(POSTGRES[name], rows)
+    statements = QUERIES if connection.dialect.name == "sqlite" else POSTGRES
+    return connection.exec_driver_sql(statements[name], rows).rowcount
 
 
 def insert(session: Session, name: str, /, **parameters: Any) -> int:
