@@ -361,7 +361,9 @@ class Gateway:
             clock,
             self.publisher,
         )
-        self.facts = FactIntake(self.journal, clock)
+        names = self.publisher.names
+        # without names no facts are taken
+        self.facts = FactIntake(self.journal, b"" if names is None else names.secret, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
             self.desk = open_desk(self.journal, settings.web, clock)

@@ -47,6 +47,13 @@ class NewFact:
     known_at: float
     source: Source
     body: str = field(repr=False)
+    former: str = ""
+    """Digest of what was told, when something of it is hidden in what is kept: facts that were written before it was
+    hidden have it."""
+
+    def is_told(self, digest: str) -> bool:
+        """A fact of its id with this digest is the same fact."""
+        return digest in (self.digest, self.former)
 
 
 @dataclass(slots=True)
@@ -86,7 +93,7 @@ def add(session: Session, facts: Iterable[NewFact]) -> Added:
     for number, new in sorted(enumerate(facts), key=lambda one: one[1].fact_id):
         if run(session, "insert_indicator_fact", **_parameters(new)).rowcount == 1:
             added.new += 1
-        elif run(session, "digest_of_fact", fact_id=new.fact_id).scalar_one() == new.digest:
+        elif new.is_told(run(session, "digest_of_fact", fact_id=new.fact_id).scalar_one()):
             added.same += 1
         else:
             added.conflicts.append(number)
@@ -131,7 +138,7 @@ def _compared(facts: Sequence[NewFact], digests: dict[str, str]) -> Added:
         if told is None:
             digests[new.fact_id] = new.digest
             added.fresh.append(number)
-        elif told == new.digest:
+        elif new.is_told(told):
             added.same += 1
         else:
             added.conflicts.append(number)

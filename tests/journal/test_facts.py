@@ -6,7 +6,9 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,13 @@ def _somebody_waits(session: Session) -> bool:
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
     )
     return bool(waiting.scalar_one())
+
+
+async def test_a_fact_that_was_kept_before_something_of_it_was_hidden_is_the_same(journal: Journal) -> None:
+    clear = facts.row(fact(1, patient="clear"), "import")
+    await journal.write(lambda s: facts.add(s, [clear]))
+    hidden = replace(facts.row(fact(1, patient="hidden"), "import"), former=clear.digest)
+    other = facts.row(fact(1, patient="hidden"), "import")
+    for write in (facts.add, facts.add_many):
+        added = await journal.write(partial(write, facts=[hidden, other]))
+        assert (added.new, added.same, added.conflicts) == (0, 1, [1])
