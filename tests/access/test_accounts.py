@@ -446,3 +446,5 @@ async def test_the_command_works_in_the_journal_when_no_gateway_runs(tmp_path: P
         assert told["via"] == "command"
     assert (await command("accounts", "disable", ADMIN, *where))[0] == 1
     assert (await command("accounts", "unlock", ADMIN, *where))[0] == 0
+    for number in (7, 2**31, 2**64):
+        assert (await command("tokens", "revoke", str(number), *where))[0] == 1
