@@ -30,6 +30,11 @@ _DEEDS = {
     "reset": "print a one-time link for a new password",
 }
 
+_NO_PORT = (
+    " (la passerelle choisit son port à chaque démarrage : ajouter ce chemin à l'adresse que donne sa ligne"
+    " « ready … web=… »)"
+)
+
 
 def add_parsers(commands: Any) -> None:
     """Add both commands to the parser of `segur-gateway`."""
@@ -168,7 +173,8 @@ async def _direct(args: argparse.Namespace, settings: Settings, base: Path) -> d
 
 def _in_words(args: argparse.Namespace, found: dict[str, Any]) -> str:
     if "link" in found:
-        return f"Lien à usage unique, valable jusqu'au {found['expires_at']} :\n{found['link']}"
+        where = _NO_PORT if found["link"].startswith("/") else ""
+        return f"Lien à usage unique, valable jusqu'au {found['expires_at']}{where} :\n{found['link']}"
     if "token" in found:
         return f"Jeton {found['id']} ({found['name']}), affiché cette seule fois :\n{found['token']}"
     if args.action != "list":

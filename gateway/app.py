@@ -141,7 +141,7 @@ class Gateway:
         return self._web.port if self._web else 0
 
     async def first_access(self) -> str | None:
-        """A one-time link for the first administrator, when there is no account; each call makes another one."""
+        """A one-time link for the first administrator, while there is none; each call makes another one."""
         if not (self.settings.web.enabled and self.settings.web.accounts.enabled):
             return None
         try:
@@ -361,12 +361,14 @@ class Gateway:
             clock,
             self.publisher,
         )
-        self.facts = FactIntake(self.journal, clock)
+        names = self.publisher.names
+        # without names no facts are taken
+        self.facts = FactIntake(self.journal, b"" if names is None else names.secret, clock)
         if settings.web.enabled:
             self.access = Access(settings, self.base_dir)
             self.desk = open_desk(self.journal, settings.web, clock)
             if settings.web.oidc is not None:
-                self.oidc = Oidc(settings.web.oidc, self.base_dir, self.journal, clock)
+                self.oidc = Oidc(settings.web.oidc, settings.web.accounts, self.base_dir, self.journal, clock)
                 stops.push_async_callback(self.oidc.close)
             self.guard = self.guarding = Guarding(
                 settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace

@@ -226,7 +226,8 @@ def _published(found: dict[str, Any]) -> str:
 def _swept(found: dict[str, Any]) -> str:
     return (
         f"Contenus à vider : {found['messages']} messages et {found['mails']} courriels ({found['bytes']} octets).\n"
-        f"Détails à supprimer : {found['deliveries']} envois."
+        f"Détails à supprimer : {found['deliveries']} envois.\n"
+        f"Lignes à supprimer : {found['adt']} messages ADT, {found['audit']} lignes de la trace des accès."
     )
 
 

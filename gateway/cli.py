@@ -246,10 +246,8 @@ async def _run(config: Path | None) -> int:
 
 
 def first_access_in_words(link: str, seconds: float) -> str:
-    """One line: nobody has an account yet, and by which link the first administrator comes in."""
-    return (
-        f"aucun compte : créer celui de l'administrateur (lien à usage unique, {seconds / 3600:g} h) : {link}"
-    )
+    """One line: nobody administers yet, and by which link the first administrator comes in."""
+    return f"aucun administrateur : créer son compte (lien à usage unique, {seconds / 3600:g} h) : {link}"
 
 
 def _cda_package(directory: Path, form: str) -> int:

@@ -3,10 +3,10 @@
 Purpose: what the API and the command line share, with or without a running gateway: every line read, all faults told,
 then written to the journal.
 
-Guarantee: nothing of a file with a fault or a conflict is written. A file is looked at whole before its first line is
-written; up to `GROUP` facts are one commit, a longer file is several (a stop in the middle leaves some: the same file
-again brings the rest, and changes nothing of the others). Memory holds a group, whatever the file; the event loop is
-never kept for more than some milliseconds.
+Guarantee: nothing of a file with a fault or a conflict is written. No INS is kept of what is told. A file is looked at
+whole before its first line is written; up to `GROUP` facts are one commit, a longer file is several (a stop in the
+middle leaves some: the same file again brings the rest, and changes nothing of the others). Memory holds a group,
+whatever the file; the event loop is never kept for more than some milliseconds.
 Fails: `FactFaults` (`conflict`: what is told contradicts what is known), `JournalUnavailable`.
 """
 
@@ -18,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import IO, Any, Literal
@@ -27,11 +27,12 @@ from sqlmodel import Session
 
 from gateway.errors import BadInput
 from gateway.exchange.identifiers import Clock
+from gateway.exchange.opaque import without_ins
 from gateway.journal import facts, records
 from gateway.journal.facts import NewFact, Source
 from gateway.journal.store import Journal
 from indicators.events import fact_of
-from indicators.facts import Fact, FactError, read
+from indicators.facts import Fact, FactError, digest, read
 from indicators.lines import CONTRADICTION, SHOWN
 
 log = logging.getLogger("gateway.facts")
@@ -75,8 +76,10 @@ class TakenEvent:
 class FactIntake:
     """One per process."""
 
-    def __init__(self, journal: Journal, clock: Clock | None = None) -> None:
+    def __init__(self, journal: Journal, secret: bytes, clock: Clock | None = None) -> None:
+        """`secret`: of patients' keys."""
         self._journal = journal
+        self._secret = secret
         self._clock = clock or Clock()
         self._one = asyncio.Lock()
 
@@ -89,7 +92,7 @@ class FactIntake:
             new = same = 0
             group: list[NewFact] = []
             async for _number, fact in self._facts(lines, _Faults()):
-                group.append(facts.row(fact, "import"))
+                group.append(self._row(fact, "import"))
                 if len(group) == GROUP:
                     added = await self._write(group)
                     new, same = new + added.new, same + added.same
@@ -113,12 +116,13 @@ class FactIntake:
                 known = await self._journal.read(lambda s: facts.known(s, [row.fact_id for row in rows]))
                 told = await asyncio.to_thread(_first_told, seen, rows)
                 for number, row in group:
-                    if known.get(row.fact_id, row.digest) != row.digest or told[row.fact_id] != row.digest:
+                    clash = not row.is_told(known.get(row.fact_id, row.digest))
+                    if clash or told[row.fact_id] != row.digest:
                         faults.clash(number)
                 group.clear()
 
             async for number, fact in self._facts(lines, faults):
-                group.append((number, facts.row(fact, "import")))
+                group.append((number, self._row(fact, "import")))
                 if len(group) == GROUP:
                     await compare()
             await compare()
@@ -157,14 +161,14 @@ class FactIntake:
     async def given(self, told: Sequence[Fact], source: Source, by: str) -> Taken:
         """Facts that were read already (a census), as a file of them. Raises `FactFaults`."""
         async with self._one:
-            rows = [facts.row(fact, source) for fact in told]
+            rows = [self._row(fact, source) for fact in told]
             groups = [rows[start : start + GROUP] for start in range(0, len(rows), GROUP)]
             faults = _Faults()
             for start, group in enumerate(groups):
                 ids = [row.fact_id for row in group]
                 known = await self._journal.read(partial(facts.known, fact_ids=ids))
                 for number, row in enumerate(group, start * GROUP + 1):
-                    if known.get(row.fact_id, row.digest) != row.digest:
+                    if not row.is_told(known.get(row.fact_id, row.digest)):
                         faults.clash(number)
             faults.check("fait")
             new = same = 0
@@ -187,7 +191,7 @@ class FactIntake:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
             try:
-                rows.append(facts.row(_known_now(_event(event), now), "event"))
+                rows.append(self._row(_known_now(_event(event), now), "event"))
             except FactError as e:
                 faults.append({"position": number, "faults": e.faults})
         if faults:
@@ -197,6 +201,12 @@ class FactIntake:
             TakenEvent(number, row.fact_id, status)
             for number, (row, status) in enumerate(zip(rows, added, strict=True), 1)
         ]
+
+    def _row(self, fact: Fact, source: Source) -> NewFact:
+        """As it is kept: no INS in it (docs/decisions/0041)."""
+        kept = without_ins(fact, self._secret)
+        row = facts.row(kept, source)
+        return row if kept is fact else replace(row, former=digest(fact))
 
     async def _note(self, kind: str, by: str, **data: Any) -> None:
         now = self._clock.now()
@@ -266,16 +276,9 @@ def _known_now(fact: Fact, now: datetime) -> Fact:
 
 
 def _add_events(session: Session, rows: Sequence[NewFact]) -> list[Literal["new", "known", "conflict"]]:
-    before = facts.known(session, [row.fact_id for row in rows])
     added = facts.add_many(session, rows, whole=False)
-    conflicts = set(added.conflicts)
-    found: list[Literal["new", "known", "conflict"]] = []
-    for number, row in enumerate(rows):
-        if number in conflicts:
-            found.append("conflict")
-        elif row.fact_id in before:
-            found.append("known")
-        else:
-            before[row.fact_id] = row.digest
-            found.append("new")
-    return found
+    conflicts, fresh = set(added.conflicts), set(added.fresh)
+    return [
+        "conflict" if number in conflicts else "new" if number in fresh else "known"
+        for number in range(len(rows))
+    ]

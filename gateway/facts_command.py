@@ -141,13 +141,15 @@ async def _guarded(work: Awaitable[Found]) -> Found:
 
 
 async def _import_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
+    from gateway.exchange.publisher import open_secret
     from gateway.fact_intake import FactIntake
     from gateway.journal.store import Journal
 
     settings, base = load_settings(args.config)
     journal = await Journal.open(base / settings.journal.path, settings.journal.at(base))
     try:
-        taken = await FactIntake(journal).file(file, _who())
+        secret = await open_secret(journal, settings, base)
+        taken = await FactIntake(journal, secret).file(file, _who())
     finally:
         await journal.close()
     return {"new": taken.new, "known": taken.same}
@@ -155,6 +157,7 @@ async def _import_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
 
 async def _users_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
     from gateway.census import read_csv
+    from gateway.exchange.publisher import open_secret
     from gateway.fact_intake import FactIntake
     from gateway.journal.store import Journal
     from gateway.web.facts import day_of, establishment
@@ -166,7 +169,8 @@ async def _users_here(args: argparse.Namespace, file: IO[bytes]) -> Found:
     told = read_csv(file.read(), finess, moment)
     journal = await Journal.open(base / settings.journal.path, settings.journal.at(base))
     try:
-        taken = await FactIntake(journal).given(told, "event", _who())
+        secret = await open_secret(journal, settings, base)
+        taken = await FactIntake(journal, secret).given(told, "event", _who())
     finally:
         await journal.close()
     return {"new": taken.new, "known": taken.same}

@@ -245,14 +245,17 @@ class AlarmSettings(Table):
 
 
 class RetentionSettings(Table):
-    """How long contents and traces stay. Nothing that is undelivered, unanswered, awaited or unreported is touched,
-    nor the register of versions, nor the facts. Off by default: the hospital decides (docs/operations.md)."""
+    """How long contents, traces and the audit trail stay. Nothing that is undelivered, unanswered, awaited or
+    unreported is touched, nor the register of versions, nor the facts. Contents and traces: off by default, the
+    hospital decides (docs/operations.md)."""
 
     content_days: float | None = Field(default=None, ge=1)
     """Days after its end that the bytes of a message or of a received mail stay. None: for ever."""
     trace_days: float | None = Field(default=None, ge=1)
-    """Days after its end that the details of a delivery stay (plan, words, attempts; of a ZAM the whole row). None: for
+    """Days after its end that the details of a delivery stay (plan, words, attempts), and the row of an ADT. None: for
     ever. Not shorter than `content_days`."""
+    audit_days: float = Field(1095.0, ge=0)
+    """Days that a row of the audit trail (page `/trace`) stays. 0: for ever."""
     every: float = Field(21_600.0, gt=0)
     """Seconds between two runs."""
 

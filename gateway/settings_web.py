@@ -26,13 +26,14 @@ class AccountSettings(Table):
     invitation: float = Field(172_800.0, ge=60)
     """How long a one-time link is good (new account, new password)."""
     first_invitation: float = Field(86_400.0, ge=60)
-    """How long the link of the first administrator is good, which a start without any account prints."""
+    """How long the link of the first administrator is good, which a start without any administrator prints."""
     password_length: int = Field(12, ge=12, le=64)
     """Characters of a password at least; what is easily guessed is refused whatever its length."""
     lock_after: int = Field(5, ge=1)
     """Failures in a row of one login after which it has to wait."""
     lock_address_after: int = Field(30, ge=1)
-    """The same for one address, whatever the logins (several people may share a proxy's address)."""
+    """The same for one address, whatever the logins (several people may share a proxy's address). It may also have so
+    many log-ins under way at the OpenID Connect provider."""
     lock_first: float = Field(30.0, gt=0)
     """The first wait; each further failure doubles it."""
     lock_longest: float = Field(900.0, gt=0)

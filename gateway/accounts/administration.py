@@ -66,10 +66,12 @@ class Administration:
         return {"accounts": await self.desk.people.everybody()}
 
     async def first(self) -> dict[str, Any]:
-        """A link for the first administrator."""
+        """A link for the first administrator, while there is none."""
         link = await self.desk.people.first()
         if link is None:
-            raise NotDone("EXISTS", "Il y a déjà un compte : c’est à un administrateur d’en créer d’autres.")
+            raise NotDone(
+                "EXISTS", "Il y a déjà un administrateur : c’est à lui de créer les autres comptes."
+            )
         return self._link(link)
 
     async def invite(self, wanted: Wanted, who: Actor) -> dict[str, Any]:

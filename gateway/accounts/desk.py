@@ -50,5 +50,7 @@ def base_url(settings: WebSettings, port: int) -> str:
 
 
 def link_of(settings: WebSettings, port: int, link: Link) -> str:
-    """A one-time link. Its secret stands after `#`: no browser sends that, so no log has it."""
-    return f"{base_url(settings, port)}/premier-acces#{link.secret}"
+    """A one-time link. Its secret stands after `#`: no browser sends that, so no log has it. `port` 0: the path alone,
+    for the port is chosen when the gateway starts."""
+    known = port or settings.public_url is not None
+    return f"{base_url(settings, port) if known else ''}/premier-acces#{link.secret}"

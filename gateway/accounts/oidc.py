@@ -26,19 +26,20 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 from joserfc import jwk, jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
+from sqlmodel import Session
 
-from gateway.accounts import secrets
+from gateway.accounts import begun, secrets
+from gateway.accounts.begun import LIFETIME
+from gateway.accounts.sign_in import in_words
 from gateway.errors import ConfigurationFault, EnvironmentFault
 from gateway.exchange.identifiers import Clock
 from gateway.journal import access
 from gateway.journal.store import Journal
-from gateway.settings_web import OidcSettings
+from gateway.settings_web import AccountSettings, OidcSettings
 
 log = logging.getLogger("gateway.web")
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-LIFETIME: Final = 600.0
-"""Seconds that a person may spend at the provider."""
 ROWS: Final = 10_000
 """Log-ins under way at most."""
 FRESH: Final = 3600.0
@@ -50,16 +51,18 @@ DOWN: Final = (
     "Le service d’identité ne répond pas : réessayez dans un moment, ou connectez-vous avec un mot de passe."
 )
 NOT_GOOD: Final = "La connexion par le service d’identité n’a pas abouti : recommencez."
+TOO_MANY: Final = "Trop de connexions commencées depuis votre adresse : réessayez dans {}."
 UNKNOWN: Final = "Votre identité est reconnue, mais aucun compte ne lui correspond : voyez un administrateur."
 
 
 class Failed(EnvironmentFault):
-    """Nobody is let in. `code` goes to the trace."""
+    """Nobody is let in. `code` goes to the trace. `wait`: seconds, when that is why."""
 
-    def __init__(self, code: str, sentence: str = NOT_GOOD, subject: str = "") -> None:
+    def __init__(self, code: str, sentence: str = NOT_GOOD, subject: str = "", wait: float = 0.0) -> None:
         super().__init__(sentence)
         self.code = code
         self.subject = subject
+        self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,16 @@ class _Provider:
 class Oidc:
     """One per gateway. `close` when it ends."""
 
-    def __init__(self, settings: OidcSettings, base_dir: Path, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: OidcSettings,
+        accounts: AccountSettings,
+        base_dir: Path,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
         self._settings = settings
+        self._most = accounts.lock_address_after
         self._journal = journal
         self._clock = clock
         self._provider: _Provider | None = None
@@ -118,14 +129,19 @@ class Oidc:
         """Close the connections."""
         await self._http.aclose()
 
-    async def begin(self, redirect_uri: str, back_to: str, browser: str) -> str:
-        """Where to send the browser. `browser`: the secret of a cookie that it must have when it comes back."""
+    async def begin(self, redirect_uri: str, back_to: str, browser: str, peer: str) -> str:
+        """Where to send the browser. `browser`: the secret of a cookie that it must have when it comes back; `peer`:
+        its address, which may begin so many."""
+        now, most = self._clock.now(), self._most
+        _may_begin(await self._journal.read(lambda s: begun.wait(s, peer, most, now)))
         provider = await self._known()
         state, nonce, verifier = secrets.new(), secrets.new(), secrets.new()
-        now = self._clock.now()
-        await self._journal.write(
-            lambda s: access.add_oidc_state(
-                s,
+
+        def keep(session: Session) -> float:
+            if wait := begun.count(session, peer, most, now):
+                return wait
+            access.add_oidc_state(
+                session,
                 secrets.sum_of(state),
                 now,
                 now + LIFETIME,
@@ -135,7 +151,9 @@ class Oidc:
                 browser=secrets.sum_of(browser),
                 back_to=back_to,
             )
-        )
+            return 0.0
+
+        _may_begin(await self._journal.write(keep))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code",
@@ -182,6 +200,10 @@ class Oidc:
         return Person(
             subject, name if isinstance(name, str) else "", self._role(claims), id_token, str(row.back_to)
         )
+
+    async def came_in(self, peer: str) -> None:
+        """Somebody of this address was let in: what they began counts no more."""
+        await self._journal.write(lambda s: begun.came_in(s, peer))
 
     async def leave(self, id_token: str, redirect_uri: str) -> str | None:
         """Where to send the browser to log out at the provider too; None: it has no such place."""
@@ -325,6 +347,11 @@ class Oidc:
         if not isinstance(found, dict):
             raise Failed(code, DOWN)
         return found
+
+
+def _may_begin(wait: float) -> None:
+    if wait:
+        raise Failed("TOO_MANY", TOO_MANY.format(in_words(wait)), wait=wait)
 
 
 def _keys(found: dict[str, Any]) -> jwk.KeySet:

@@ -95,12 +95,12 @@ class People:
     # --- one-time links -------------------------------------------------------------------------------------
 
     async def first(self) -> Link | None:
-        """A link for the first administrator; None when there is an account already."""
+        """A link for the first administrator; None when there is one already."""
         now, secret = self._clock.now(), secrets.new()
         link = Link(secret, "", now + self._settings.first_invitation)
 
         def make(session: Session) -> Link | None:
-            if access.any_account(session):
+            if access.any_administrator(session):
                 return None
             if not self._journal.shared:
                 # of several nodes that start, each prints its own
@@ -143,8 +143,9 @@ class People:
             kind, row = _link(session, secret, now)
             if row is None:
                 lock(session, _LOCK)
-                if access.any_account(session):
+                if access.any_administrator(session):
                     raise NotDone("LINK", _DEAD)
+                _untaken(session, login)
                 role = Role.ADMINISTRATEUR
                 account_id = access.add_account(session, login, name, role, now, hashed, None)
                 access.drop_invitations(session, None)
@@ -167,13 +168,11 @@ class People:
 
         def make(session: Session) -> Link:
             lock(session, _LOCK)
-            if access.account(session, login) is not None:
-                raise NotDone("EXISTS", "Cet identifiant est déjà pris.")
+            _untaken(session, login)
             _free(session, subject, None)
             account_id = access.add_account(session, login, name, role, now, None, subject)
             access.add_invitation(session, secrets.sum_of(secret), "new", account_id, now, link.expires_at)
-            # a first administrator whom the command line made: the printed link is worth nothing any more
-            access.drop_invitations(session, None)
+            _no_more_first(session, role)
             note(session, now, who, "account-created", login, role=role.value, external=bool(subject))
             return link
 
@@ -213,7 +212,7 @@ class People:
                 login = _free_login(session, person.subject)
                 name = "".join(c for c in person.name if c.isprintable()).strip()[:MAX_NAME]
                 account_id = access.add_account(session, login, name, person.role, now, None, person.subject)
-                access.drop_invitations(session, None)
+                _no_more_first(session, person.role)
                 note(
                     session,
                     now,
@@ -262,6 +261,7 @@ class People:
             if role is not Role.ADMINISTRATEUR:
                 self._not_the_last(session, row)
             access.change(session, "set_role", row.id, role=role.value)
+            _no_more_first(session, role)
             access.close_sessions(session, row.id)
             note(session, now, who, "role-changed", row.login, before=row.role, after=role.value)
 
@@ -349,7 +349,7 @@ def _link(session: Session, secret: str, now: float) -> tuple[str, Any | None]:
     if found is None:
         raise NotDone("LINK", _DEAD)
     if found.account_id is None:
-        if access.any_account(session):
+        if access.any_administrator(session):
             raise NotDone("LINK", _DEAD)
         return "first", None
     row = access.account_of(session, found.account_id)
@@ -363,6 +363,17 @@ def _account(session: Session, login: str) -> Any:
     if row is None:
         raise NotDone("UNKNOWN", "Ce compte n’existe pas.")
     return row
+
+
+def _untaken(session: Session, login: str) -> None:
+    if access.account(session, login) is not None:
+        raise NotDone("EXISTS", "Cet identifiant est déjà pris.")
+
+
+def _no_more_first(session: Session, role: str) -> None:
+    """There is an administrator: the printed link is worth nothing any more. Others come in before, and it stays."""
+    if role == Role.ADMINISTRATEUR:
+        access.drop_invitations(session, None)
 
 
 def _free(session: Session, subject: str | None, account_id: int | None) -> None:

@@ -139,10 +139,10 @@ class SignIn:
 
     def _count(self, session: Session, login: str, peer: str, now: float) -> _Try | float:
         """Count a failure of the login and of the address, to be taken back by a success; or the seconds to wait."""
-        of_peer, of_login = _of_peer(peer), f"login {secrets.sum_of(login)}"
-        lock(session, of_login, of_peer)
+        address_key, of_login = of_peer(peer), f"login {secrets.sum_of(login)}"
+        lock(session, of_login, address_key)
         row: Any = access.account(session, login)
-        address = access.failure(session, of_peer)
+        address = access.failure(session, address_key)
         person = row if row is not None else access.failure(session, of_login)
         for found in (person, address):
             if found is not None and found.locked_until is not None and found.locked_until > now:
@@ -156,7 +156,7 @@ class SignIn:
         else:
             access.keep_failure(session, of_login, failures, now, until)
         failures, until_address = self._next(address, self._settings.lock_address_after, now)
-        access.keep_failure(session, of_peer, failures, now, until_address)
+        access.keep_failure(session, address_key, failures, now, until_address)
         access.bound_failures(session, ROWS, now - FORGET)
         locked = None if until is None else until - now
         locked_address = None if until_address is None else until_address - now
@@ -177,7 +177,7 @@ class SignIn:
     def _take_back(self, session: Session, peer: str) -> None:
         """The try that was counted was none: of the address, that one alone (somebody with an account of their own
         must not wipe out what they tried with others)."""
-        key = _of_peer(peer)
+        key = of_peer(peer)
         lock(session, key)
         found = access.failure(session, key)
         if found is not None and found.failures > 1:
@@ -196,8 +196,8 @@ class SignIn:
         return failures, now + min(longest, self._settings.lock_first * 2**doublings)
 
 
-def _of_peer(peer: str) -> str:
-    """Of IPv6 the network: one machine has as many addresses in it as it likes."""
+def of_peer(peer: str) -> str:
+    """Where an address is counted. Of IPv6 the network: one machine has as many addresses in it as it likes."""
     try:
         address = ip_address(peer)
     except ValueError:

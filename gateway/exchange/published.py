@@ -12,7 +12,6 @@ Source: docs/indicators.md; spec/indicators.md R1, R10, §8; docs/decisions/0026
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,9 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from gateway.cda.document import Document
+from gateway.exchange import opaque
 from gateway.hl7.profile.datatypes import is_timestamp
-from gateway.hl7.transmission import PATIENT_DOMAIN, PatientId, Person, Transmission
+from gateway.hl7.transmission import PatientId, Person, Transmission
 from indicators.facts import END, FIRST, UNKNOWN_FINESS, Fact, read
 from indicators.from_adt import PatientKey, instant, keyed_by, stay_ref
 
@@ -67,10 +67,7 @@ class Names:
 
     def address(self, address: str) -> str | None:
         """A recipient as facts name it."""
-        local, _, domain = address.strip().lower().rpartition("@")
-        if domain == PATIENT_DOMAIN or domain.endswith("." + PATIENT_DOMAIN):
-            local = hmac.new(self.secret, f"address\n{local}".encode(), hashlib.sha256).hexdigest()[:32]
-        return _short(f"{local}@{domain}" if domain else local)
+        return _short(opaque.address(self.secret, address) or address.strip().lower())
 
 
 # --- documents of a DPI -----------------------------------------------------------------------------------------------

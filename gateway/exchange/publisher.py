@@ -27,7 +27,7 @@ from sqlmodel import Session
 
 from gateway.cda.document import Document
 from gateway.errors import ConfigurationFault
-from gateway.exchange import published
+from gateway.exchange import opaque, published
 from gateway.exchange.delivery import DeliveryState
 from gateway.exchange.published import CHANNELS, Delivered, Names, Outcome
 from gateway.exchange.telemetry import Telemetry
@@ -126,7 +126,8 @@ class Publisher:
         if not all(fact["fact"] == "identity" and not fact.get("account") for fact in found):
             # (two keys are one patient in whatever establishment: a merge that names none lacks nothing)
             self._known(finess, sender)
-        return tuple(facts.row(check(cast(dict[str, Any], fact)), "adt") for fact in found)
+        told = (opaque.without_ins(check(cast(dict[str, Any], fact)), names.secret) for fact in found)
+        return tuple(facts.row(fact, "adt") for fact in told)
 
     def write(self, session: Session, rows: Facts) -> None:
         """Write what `of_acceptance` or `of_adt` gave."""
@@ -348,7 +349,7 @@ async def open_publisher(
     if ids is None and settings.conformance == "production":
         ids = ("P",)
     names = Names(
-        secret=await _secret(journal, await asyncio.to_thread(secret_of_file, settings, base_dir)),
+        secret=await open_secret(journal, settings, base_dir),
         facilities=wanted.facilities,
         zone_of=catalogue.zone_of,
         processing_ids=None if ids is None else frozenset(ids),
@@ -371,8 +372,10 @@ def secret_of_file(settings: Settings, base_dir: Path) -> bytes | None:
     return found
 
 
-async def _secret(journal: Journal, in_file: bytes | None) -> bytes:
-    """The secret behind patients' keys: of a file, else made once and kept in the journal."""
+async def open_secret(journal: Journal, settings: Settings, base_dir: Path) -> bytes:
+    """The secret behind patients' keys: of a file, else made once and kept in the journal. Raises
+    `ConfigurationFault`."""
+    in_file = await asyncio.to_thread(secret_of_file, settings, base_dir)
     mine = in_file or secrets.token_bytes(SECRET_BYTES)
     fingerprint = hashlib.sha256(mine).hexdigest()
     kept, known = await journal.write(

@@ -1,7 +1,7 @@
-"""Retention with two clocks: contents, then traces. One process does it for all that share a journal.
+"""Retention with three clocks: contents, traces, the audit trail. One process does it for all that share a journal.
 
 Purpose: bytes of patients' documents do not stay longer than the hospital decides, nor the details of what became of
-them; the register of versions and the facts stay.
+them, nor the rows of ADT; the register of versions and the facts stay. The trail of who did what has its own clock.
 Guarantee: what `gateway.journal.retention` says may go, and nothing else; a few rows in each commit, with a pause after
 it, so that no ACK waits for it. A stop in the middle leaves whole rows; the next run goes on.
 Fails: never ends by itself; faults of the journal are waited for.
@@ -20,7 +20,7 @@ from sqlmodel import Session
 from gateway.errors import JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.telemetry import Telemetry
-from gateway.journal import retention
+from gateway.journal import access, retention
 from gateway.journal.retention import Emptiable
 from gateway.journal.store import Journal
 from gateway.settings import RetentionSettings
@@ -32,6 +32,8 @@ LOOK = 500
 """Rows of one look."""
 GROUP = 20
 """Rows of one commit."""
+AUDIT_GROUP = 500
+"""Rows of the trail of one commit: they are small, and each commit adds one."""
 PAUSE = 0.05
 """Seconds between two commits."""
 
@@ -47,6 +49,10 @@ class Swept:
     bytes: int = 0
     deliveries: int = 0
     """Whose details go."""
+    adt: int = 0
+    """Messages whose rows go."""
+    audit: int = 0
+    """Rows of the trail."""
     rows: int = 0
     """Removed (0 of a dry run: they are counted as they go)."""
 
@@ -71,7 +77,8 @@ class Retention:
 
     async def start(self) -> None:
         """Begin, when there is a clock."""
-        if self._settings.content_days is not None or self._settings.trace_days is not None:
+        s = self._settings
+        if s.content_days is not None or s.trace_days is not None or s.audit_days:
             self._task = asyncio.create_task(self._run(), name="retention")
 
     async def stop(self) -> None:
@@ -105,6 +112,11 @@ class Retention:
             swept.mails = await self._empty(retention.mails, told[1], before, swept, dry_run)
         if trace is not None:
             await self._trim(now - trace * DAY, swept, dry_run)
+            await self._forget(now - trace * DAY, swept, dry_run)
+        if self._settings.audit_days:
+            # whole days: what says that rows went is a row too, and must not make a run of each
+            before = (now - self._settings.audit_days * DAY) // DAY * DAY
+            swept.audit = await self._trim_audit(before, dry_run)
         return swept
 
     async def _empty(
@@ -146,6 +158,41 @@ class Retention:
                 swept.rows += removed
                 self._telemetry.retention.labels("traces").inc(len(group))
                 await asyncio.sleep(PAUSE)
+
+    async def _forget(self, before: float, swept: Swept, dry_run: bool) -> None:
+        after = 0
+        while True:
+            found: Sequence[int] = await self._journal.read(
+                partial(retention.adt, after=after, before=before, limit=LOOK)
+            )
+            if not found:
+                return
+            after = found[-1]
+            if dry_run:
+                swept.adt += len(found)
+                continue
+            for start in range(0, len(found), GROUP):
+                group, now = found[start : start + GROUP], self._clock.now()
+                gone = await self._journal.write(partial(retention.forget, message_ids=group, now=now))
+                swept.adt += gone
+                self._telemetry.retention.labels("adt").inc(gone)
+                await asyncio.sleep(PAUSE)
+
+    async def _trim_audit(self, before: float, dry_run: bool) -> int:
+        if dry_run:
+            return await self._journal.read(lambda s: access.old_audit(s, before))
+        number, gone = 0, AUDIT_GROUP
+        while gone == AUDIT_GROUP:
+            now = self._clock.now()
+            gone = await self._journal.write(partial(_trim_audit, before=before, now=now))
+            number += gone
+            self._telemetry.retention.labels("audit").inc(gone)
+            await asyncio.sleep(PAUSE)
+        return number
+
+
+def _trim_audit(session: Session, before: float, now: float) -> int:
+    return access.trim_audit(session, before, AUDIT_GROUP, now)
 
 
 def _find(session: Session, find: Find, after: int, before: float) -> list[Emptiable]:

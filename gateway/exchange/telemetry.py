@@ -122,7 +122,7 @@ class Telemetry:
         )
         self.retention = Counter(
             "segur_retention_total",
-            "Contents emptied (messages, mails) and deliveries whose details were removed, by kind",
+            "Contents emptied, deliveries whose details went, rows of ADT and of the audit trail that went, by kind",
             ["kind"],
             registry=r,
         )

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from sqlmodel import Session
 
 from gateway.journal.sql import insert, lock, run
+
+TRIMMED: Final = "trace-trimmed"
+"""What the trace says of its own oldest rows that went."""
 
 
 def account(session: Session, login: str) -> Any | None:
@@ -30,9 +34,9 @@ def account_of_subject(session: Session, subject: str) -> Any | None:
     return run(session, "account_by_subject", subject=subject).first()
 
 
-def any_account(session: Session) -> bool:
-    """True when somebody has an account, disabled or not."""
-    return bool(run(session, "accounts_exist").scalar_one())
+def any_administrator(session: Session) -> bool:
+    """True when somebody has an account that administers, disabled or not."""
+    return bool(run(session, "administrators_exist").scalar_one())
 
 
 def accounts(session: Session, now: float, idle: float) -> Sequence[Any]:
@@ -300,6 +304,20 @@ def audit_rows(
         until=until,
         limit=limit,
     ).all()
+
+
+def old_audit(session: Session, before: float) -> int:
+    """How many rows are older."""
+    return int(run(session, "old_audit", before=before).scalar_one())
+
+
+def trim_audit(session: Session, before: float, limit: int, now: float) -> int:
+    """Remove the oldest rows before `before`, `limit` at most; how many went, which the trace says."""
+    number = int(run(session, "delete_old_audit", before=before, limit=limit).rowcount)
+    if number:
+        day = datetime.fromtimestamp(before, UTC).date().isoformat()
+        add_audit(session, now, "", "", TRIMMED, "", "", {"number": number, "before": day})
+    return number
 
 
 def audit_actions(session: Session) -> list[str]:

@@ -11,8 +11,9 @@ SELECT * FROM account WHERE id = :account_id /*pg FOR UPDATE*/
 -- name: account_by_subject
 SELECT * FROM account WHERE subject = :subject /*pg FOR UPDATE*/
 
--- name: accounts_exist
-SELECT EXISTS (SELECT 1 FROM account) AS there
+-- Disabled or not, whether they can come in yet or not: whoever made them has a link of theirs.
+-- name: administrators_exist
+SELECT EXISTS (SELECT 1 FROM account WHERE role = 'administrateur') AS there
 
 -- name: accounts_for_people
 SELECT a.id, a.login, a.name, a.role, a.subject, a.disabled, a.failures, a.locked_until, a.created_at, a.last_login_at,
@@ -184,6 +185,14 @@ SELECT id, at, actor, via, action, subject, details, peer FROM audit
  WHERE (:before = 0 OR id < :before) AND (:actor = '' OR actor = :actor) AND (:action = '' OR action = :action)
    AND at >= :since AND at < :until
  ORDER BY id DESC LIMIT :limit
+
+-- Never the newest row: its number would be given again.
+-- name: old_audit
+SELECT count(*) FROM audit WHERE at < :before AND id < (SELECT max(id) FROM audit)
+
+-- name: delete_old_audit
+DELETE FROM audit
+ WHERE id IN (SELECT id FROM audit WHERE at < :before AND id < (SELECT max(id) FROM audit) ORDER BY at LIMIT :limit)
 
 -- name: audit_actions
 SELECT DISTINCT action FROM audit ORDER BY action

@@ -47,6 +47,13 @@ class NewFact:
     known_at: float
     source: Source
     body: str = field(repr=False)
+    former: str = ""
+    """Digest of what was told, when something of it is hidden in what is kept: facts that were written before it was
+    hidden have it."""
+
+    def is_told(self, digest: str) -> bool:
+        """A fact of its id with this digest is the same fact."""
+        return digest in (self.digest, self.former)
 
 
 @dataclass(slots=True)
@@ -58,6 +65,8 @@ class Added:
     """Known already, with the same content."""
     conflicts: list[int] = field(default_factory=list)
     """Numbers (from 0) of those whose `fact_id` is known with another content: not written."""
+    fresh: list[int] = field(default_factory=list)
+    """Numbers of those that were written (`add_many`)."""
 
 
 def row(fact: Fact, source: Source) -> NewFact:
@@ -84,7 +93,7 @@ def add(session: Session, facts: Iterable[NewFact]) -> Added:
     for number, new in sorted(enumerate(facts), key=lambda one: one[1].fact_id):
         if run(session, "insert_indicator_fact", **_parameters(new)).rowcount == 1:
             added.new += 1
-        elif run(session, "digest_of_fact", fact_id=new.fact_id).scalar_one() == new.digest:
+        elif new.is_told(run(session, "digest_of_fact", fact_id=new.fact_id).scalar_one()):
             added.same += 1
         else:
             added.conflicts.append(number)
@@ -105,21 +114,34 @@ def add_many(session: Session, facts: Sequence[NewFact], *, whole: bool = True) 
     compared too. `whole`: with any conflict, nothing is written.
     """
     lock(session, "indicator facts of others")
-    digests = known(session, [new.fact_id for new in facts])
+    while True:
+        added = _compared(facts, known(session, [new.fact_id for new in facts]))
+        if whole and added.conflicts:
+            added.fresh = []
+        if not added.fresh:
+            return added
+        written = session.begin_nested()
+        rows = [_parameters(facts[number]) for number in added.fresh]
+        if insert_many(session, "insert_indicator_fact", rows) == len(rows):
+            written.commit()
+            added.new = len(rows)
+            return added
+        # an exchange of another node told one of them meanwhile; its commit was waited for: now it is known
+        written.rollback()
+
+
+def _compared(facts: Sequence[NewFact], digests: dict[str, str]) -> Added:
+    """What is new, the same or a conflict, of what is known and of the list itself."""
     added = Added()
-    fresh: list[NewFact] = []
     for number, new in enumerate(facts):
         told = digests.get(new.fact_id)
         if told is None:
             digests[new.fact_id] = new.digest
-            fresh.append(new)
-        elif told == new.digest:
+            added.fresh.append(number)
+        elif new.is_told(told):
             added.same += 1
         else:
             added.conflicts.append(number)
-    if fresh and not (whole and added.conflicts):
-        insert_many(session, "insert_indicator_fact", [_parameters(new) for new in fresh])
-        added.new = len(fresh)
     return added
 
 

@@ -201,9 +201,11 @@ class ReportTo(SQLModel, table=True):
     """Messages whose sender asked to be told (ZAM) how a delivery ends."""
 
     __tablename__ = "report_to"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     delivery_id: int = Field(foreign_key="delivery.id", primary_key=True)
-    message_id: int = Field(foreign_key="message.id", primary_key=True)
+    message_id: int = Field(foreign_key="message.id", primary_key=True, index=True)
+    """Indexed for the removal of messages (`gateway.journal.retention`)."""
 
 
 class Attempt(SQLModel, table=True):
@@ -346,7 +348,10 @@ class Receipt(SQLModel, table=True):
 class Incident(SQLModel, table=True):
     """An error that a person must hear of. Append-only but for `report_id`."""
 
-    __table_args__ = (Index("incident_to_report", "id", **_only("report_id IS NULL")),)
+    __table_args__ = (
+        Index("incident_to_report", "id", **_only("report_id IS NULL")),
+        Index("incident_of_message", "message_id", **_only("message_id IS NOT NULL")),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     at: float

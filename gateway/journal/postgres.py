@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import pq
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
@@ -311,7 +311,7 @@ def make_engine(settings: JournalSettings, size: int, *, reading: bool) -> Engin
         return connection
 
     # hide_parameters: the texts of SQLAlchemy's exceptions and logs would carry what was being written
-    return create_engine(
+    engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
         pool_size=size,
@@ -319,6 +319,20 @@ def make_engine(settings: JournalSettings, size: int, *, reading: bool) -> Engin
         hide_parameters=True,
         use_native_hstore=False,
     )
+    event.listen(engine, "before_cursor_execute", _without_nul, retval=True)
+    return engine
+
+
+def _without_nul(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any
+) -> tuple[str, Any]:
+    """PostgreSQL has no NUL in a text; a destination's own words may, and what stands in an address."""
+    for row in parameters if isinstance(parameters, list) else (parameters,):
+        if isinstance(row, dict):
+            for key, value in row.items():
+                if type(value) is str and "\0" in value:
+                    row[key] = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return statement, parameters
 
 
 def try_to_connect(settings: JournalSettings) -> str | None:

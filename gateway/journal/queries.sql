@@ -405,6 +405,20 @@ SELECT d.id FROM delivery d
                       AND e.resolved_at IS NULL)
  ORDER BY d.id LIMIT :limit
 
+-- ADT that nothing points to. Never the newest row: its number would be given again.
+-- name: retention_adt
+SELECT m.id FROM message m
+ WHERE m.id > :after AND m.state = 'answered' AND m.received_at < :before AND m.answered_at < :before
+   AND substr(m.message_type, 1, 3) = 'ADT' AND m.id < (SELECT max(id) FROM message)
+   AND NOT EXISTS (SELECT 1 FROM document d WHERE d.message_id = m.id)
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = m.id)
+   AND NOT EXISTS (SELECT 1 FROM report_to r WHERE r.message_id = m.id)
+   AND NOT EXISTS (SELECT 1 FROM incident i WHERE i.message_id = m.id)
+ ORDER BY m.id LIMIT :limit
+
+-- name: delete_message
+DELETE FROM message WHERE id = :message_id RETURNING payload_id
+
 -- name: delete_attempts
 DELETE FROM attempt WHERE delivery_id = :delivery_id AND outcome <> 'uncertain'
 

@@ -2,8 +2,8 @@
 
 Guarantee: no function commits. The bytes of a message or mail are emptied only when nothing is undelivered,
 unanswered, awaited or unreported of it, and its end is older than the clock; an emptied payload says so
-(`payload_emptied`), so that it never counts as damaged. The register of versions (documents, their deliveries' states)
-and the facts are never touched.
+(`payload_emptied`), so that it never counts as damaged. The rows of ADT go (what they said is facts); the register of
+versions (documents, their deliveries' states) and the facts are never touched.
 """
 
 from __future__ import annotations
@@ -71,6 +71,20 @@ def trim(session: Session, delivery_ids: Sequence[int]) -> int:
         removed += run(session, "delete_attempts", delivery_id=delivery_id).rowcount
         run(session, "trim_delivery", delivery_id=delivery_id, plan=b"")
     return removed
+
+
+def adt(session: Session, after: int, before: float, limit: int) -> list[int]:
+    """ADT that were answered before the clock, by id after `after`; not those of which there is an incident."""
+    return list(run(session, "retention_adt", after=after, before=before, limit=limit).scalars())
+
+
+def forget(session: Session, message_ids: Sequence[int], now: float) -> int:
+    """The rows of these ADT go, and their bytes where they are left; how many. The same ADT sent again is read again,
+    and its facts are known: their ids are its content."""
+    gone = [run(session, "delete_message", message_id=message_id).scalar() for message_id in message_ids]
+    payload_ids = [payload_id for payload_id in gone if payload_id is not None]
+    empty(session, payload_ids, now)
+    return len(payload_ids)
 
 
 def emptied(session: Session, payload_id: int) -> bool:

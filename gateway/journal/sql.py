@@ -47,26 +47,14 @@ def run(session: Session, name: str, /, **parameters: Any) -> CursorResult[Any]:
     connection = session.connection()
     if connection.dialect.name == "sqlite":
         return connection.exec_driver_sql(QUERIES[name], parameters)
-    _without_nul(parameters)
     return connection.exec_driver_sql(POSTGRES[name], parameters)
 
 
-def insert_many(session: Session, name: str, /, rows: list[dict[str, Any]]) -> None:
-    """Execute the statement `name` once for each row, in one go."""
+def insert_many(session: Session, name: str, /, rows: list[dict[str, Any]]) -> int:
+    """Execute the statement `name` once for each row, in one go; how many rows were written."""
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(QUERIES[name], rows)
-        return
-    for row in rows:
-        _without_nul(row)
-    connection.exec_driver_sql(POSTGRES[name], rows)
-
-
-def _without_nul(parameters: dict[str, Any]) -> None:
-    for key, value in parameters.items():
-        # PostgreSQL has no NUL in a text; a destination's own words may
-        if type(value) is str and "\0" in value:
-            parameters[key] = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    statements = QUERIES if connection.dialect.name == "sqlite" else POSTGRES
+    return connection.exec_driver_sql(statements[name], rows).rowcount
 
 
 def insert(session: Session, name: str, /, **parameters: Any) -> int:

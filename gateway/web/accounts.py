@@ -19,6 +19,7 @@ from gateway.accounts.people import NotDone
 from gateway.rights import DEEDS, SCOPES, Right, Role
 from gateway.web.guard import Caller
 from gateway.web.guarding import Guarding, actor
+from gateway.web.numbers import Id
 from gateway.web.signing import field
 
 ROLES = {
@@ -140,7 +141,7 @@ def create_router(gateway: AccountsView, pages: Environment) -> APIRouter:
         return await programs(caller, made=made)
 
     @router.post("/jetons/{token_id}/revocation", response_class=HTMLResponse)
-    async def revoke(token_id: int, request: Request) -> Response:
+    async def revoke(token_id: Id, request: Request) -> Response:
         """It opens nothing any more."""
         caller = await sent(request)
         try:

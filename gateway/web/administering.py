@@ -19,6 +19,7 @@ from gateway.accounts.people import NotDone
 from gateway.rights import Right
 from gateway.web.by_hand import MAX_BODY, failed
 from gateway.web.guarding import Guarding, actor
+from gateway.web.numbers import LAST, Id
 
 M = TypeVar("M", bound=BaseModel)
 _STATUS = {"UNKNOWN": 404, "EXISTS": 409, "LAST": 409}
@@ -76,7 +77,7 @@ def create_router(gateway: AdministeringView) -> APIRouter:
         return await gateway.administration().create_token(await _body(request, WantedToken), who)
 
     @router.post("/api/v1/tokens/{token_id}/revoke")
-    async def revoke(token_id: int, request: Request) -> dict[str, Any]:
+    async def revoke(token_id: Id, request: Request) -> dict[str, Any]:
         """It opens nothing any more."""
         who = actor(await may(request))
         return await gateway.administration().revoke_token(token_id, who)
@@ -85,7 +86,7 @@ def create_router(gateway: AdministeringView) -> APIRouter:
     async def audit(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+        before: Annotated[int, Query(ge=0, le=LAST)] = 0,
         actor: Annotated[str, Query(max_length=100)] = "",
         action: Annotated[str, Query(max_length=100)] = "",
     ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, select_autoescape
@@ -46,6 +46,7 @@ from gateway.web import (
     signing,
     tolerances,
     trace,
+    unreadable,
     validation,
     wording,
 )
@@ -167,6 +168,8 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
     if service is not None:
         app.include_router(figure_pages.create_router(service, gateway.guard, pages))
 
+    unreadable.answer_in_french(app, pages)
+
     @app.exception_handler(Refused)
     @app.exception_handler(Denied)
     async def _refused(request: Request, fault: Exception) -> JSONResponse:
@@ -233,7 +236,7 @@ def create_app(gateway: GatewayView, apis: Mapping[str, Any] | None = None) -> F
         await call(request)
         found = await gateway.journal.read(lambda s: views.messages_by_control_id(s, control_id))
         if not found:
-            raise HTTPException(404, "no message with this MSH-10")
+            raise Refused("UNKNOWN", "Aucun message reçu n’a cet identifiant (MSH-10).")
         return {"messages": found}
 
     @app.get("/", response_class=HTMLResponse)

@@ -13,7 +13,7 @@ import contextlib
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ from gateway.journal import by_hand as rows
 from gateway.journal.store import Journal
 from gateway.rights import Right
 from gateway.web.guard import Caller, Guard
+from gateway.web.numbers import LAST, Id
 
 MAX_ROWS = 1000
 MAX_BODY = 10_000
@@ -82,7 +83,7 @@ def create_router(gateway: ByHandView) -> APIRouter:
     async def deliveries(
         request: Request,
         destination: Annotated[str | None, Query(max_length=100)] = None,
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, le=LAST)] = 0,
         limit: Rows = 100,
     ) -> dict[str, Any]:
         """Unfinished deliveries, oldest first; `after`: the last id of the page before."""
@@ -91,16 +92,16 @@ def create_router(gateway: ByHandView) -> APIRouter:
         return {"deliveries": [views.waiting(r) for r in found]}
 
     @router.get("/api/v1/deliveries/{delivery_id}")
-    async def one(delivery_id: int, request: Request) -> dict[str, Any]:
+    async def one(delivery_id: Id, request: Request) -> dict[str, Any]:
         """One delivery, its attempts, what it waits for."""
         await see_deliveries(request)
         found = await gateway.journal.read(lambda s: rows.one_row(s, delivery_id))
         if found is None:
-            raise HTTPException(404, "no such delivery")
+            raise Refused("UNKNOWN", "Envoi inconnu.")
         return views.waiting_in_full(*found)
 
     @router.post("/api/v1/deliveries/{delivery_id}/{deed}")
-    async def act(delivery_id: int, deed: Deed, request: Request) -> dict[str, Any]:
+    async def act(delivery_id: Id, deed: Deed, request: Request) -> dict[str, Any]:
         """Do it to one delivery."""
         client, wanted = await _asked(request, guard, "deliveries", Wanted)
         asked = Asked(client.name, wanted.reason, wanted.even_if_sent)
@@ -132,7 +133,7 @@ def create_router(gateway: ByHandView) -> APIRouter:
         return {"mails": [views.waiting_mail(r) for r in found]}
 
     @router.post("/api/v1/mails/{mail_id}/{deed}")
-    async def act_on_mail(mail_id: int, deed: Literal["retry", "seen"], request: Request) -> dict[str, Any]:
+    async def act_on_mail(mail_id: Id, deed: Literal["retry", "seen"], request: Request) -> dict[str, Any]:
         """Treat a mail again, or note that a person has seen it."""
         client, wanted = await _asked(request, guard, "mails", Wanted)
         await gateway.by_hand.mail(mail_id, deed, Asked(client.name, wanted.reason))

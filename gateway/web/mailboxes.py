@@ -23,6 +23,7 @@ from gateway.journal.store import Journal
 from gateway.rights import Right
 from gateway.web import mail_wording as wording
 from gateway.web.guard import Guard
+from gateway.web.numbers import LAST
 
 MAX_ROWS = 500
 PAGE_ROWS = 50
@@ -78,7 +79,7 @@ def create_router(gateway: MailboxesView, pages: Environment) -> APIRouter:
         limit: Rows = PAGE_ROWS,
         mailbox: Annotated[str, Query(max_length=64)] = "",
         set_aside: bool | None = None,
-        before: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        before: Annotated[int, Query(ge=0, le=LAST)] = 0,
     ) -> dict[str, Any]:
         """The last received mails, newest first; `set_aside`: only those for a person, or all but them."""
         await call(request)

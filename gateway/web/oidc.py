@@ -1,7 +1,7 @@
 """Log-in by the OpenID Connect provider: `/connexion/externe` and `/connexion/externe/retour`.
 
 Guarantee: only the browser that began a log-in ends it. Who is refused is told why in French, and the trace has a code.
-Fails: 403 refused, 503 the provider does not answer: the page of log-in, with the reason.
+Fails: 403 refused, 429 too many were begun, 503 the provider does not answer: the page of log-in, with the reason.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def create_router(gateway: OidcView, pages: Environment, oidc: Oidc) -> APIRoute
         await gateway.desk.trace.add_once(
             Actor("", "", peer_of(request)), "oidc-failed", fault.subject, code=fault.code
         )
+        if fault.wait:
+            answer = sign_in_page(pages, guard, request, 429, problem=str(fault))
+            answer.headers["Retry-After"] = str(int(fault.wait) + 1)
+            return answer
         status = 503 if str(fault) == DOWN else 403
         return sign_in_page(pages, guard, request, status, problem=str(fault))
 
@@ -51,7 +55,7 @@ def create_router(gateway: OidcView, pages: Environment, oidc: Oidc) -> APIRoute
         """To the provider."""
         browser = secrets.new()
         try:
-            place = await oidc.begin(gateway.base_url() + BACK, safe_path(suite), browser)
+            place = await oidc.begin(gateway.base_url() + BACK, safe_path(suite), browser, peer_of(request))
         except Failed as e:
             return await failed(request, e)
         answer = RedirectResponse(place, 303)
@@ -76,6 +80,7 @@ def create_router(gateway: OidcView, pages: Environment, oidc: Oidc) -> APIRoute
             return await failed(request, e)
         except NotDone as e:
             return await failed(request, Failed(e.code, str(e), e.subject))
+        await oidc.came_in(peer_of(request))
         return entered(request, guard, opened, person.back_to)
 
     return router

@@ -22,6 +22,7 @@ from gateway.accounts.desk import Desk
 from gateway.accounts.trace import FAR
 from gateway.rights import Right
 from gateway.web.guard import Guard
+from gateway.web.numbers import LAST
 from gateway.web.wording import PARIS, time
 
 PAGE_ROWS = 100
@@ -51,6 +52,7 @@ ACTIONS = {
     "role-changed": "rôle changé",
     "sessions-closed": "sessions fermées",
     "subject-changed": "identifiant externe changé",
+    "trace-trimmed": "lignes anciennes de la trace supprimées",
     "token-created": "jeton créé",
     "token-revoked": "jeton révoqué",
     "token-unknown": "jeton inconnu",
@@ -117,7 +119,7 @@ def create_router(gateway: TraceView, pages: Environment) -> APIRouter:
         action: Text = "",
         du: date | None = None,
         au: date | None = None,
-        avant: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+        avant: Annotated[int, Query(ge=0, le=LAST)] = 0,
     ) -> HTMLResponse:
         """The last rows that the filter lets through."""
         caller = await may(request)

@@ -374,6 +374,22 @@ def config(directory: Path) -> str:
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("web", "base"),
+    [
+        ("port = 8081", "http://127.0.0.1:8081"),
+        ('port = 0\npublic_url = "https://passerelle.test"', "https://passerelle.test"),
+    ],
+)
+async def test_a_link_of_the_command_has_the_address_that_the_settings_tell(
+    tmp_path: Path, web: str, base: str
+) -> None:
+    (tmp_path / "gateway.toml").write_text(f'[journal]\npath = "journal.sqlite"\n[web]\n{web}\n')
+    status, text = await command("accounts", "invite", "--config", str(tmp_path / "gateway.toml"))
+    assert status == 0 and text.split()[-1].startswith(f"{base}/premier-acces#") and "port" not in text
+
+
+@pytest.mark.sqlite
 async def test_the_command_administers_a_running_gateway(tmp_path: Path) -> None:
     where = ("--config", config(tmp_path))
     async with gateway(tmp_path) as r, browser(r) as one:
@@ -420,11 +436,15 @@ async def test_the_command_works_in_the_journal_when_no_gateway_runs(tmp_path: P
     assert (status, text) == (0, "Aucun compte.\n")
     status, text = await command("accounts", "invite", ADMIN, "--role", "administrateur", *where)
     assert status == 0
-    secret = text.split()[-1].partition("#")[2]
+    # nobody knows a port that is chosen at each start
+    link = text.split()[-1]
+    assert link.startswith("/premier-acces#") and "choisit son port" in text and "http" not in text
     async with gateway(tmp_path) as r, browser(r) as one:
         assert await r.gateway.first_access() is None
-        assert (await one.accept(f"{one.base}/premier-acces#{secret}")).status_code == 303
+        assert (await one.accept(f"{one.base}{link}")).status_code == 303
         (told,) = [t for t in await trace(r) if t["action"] == "account-created"]
         assert told["via"] == "command"
     assert (await command("accounts", "disable", ADMIN, *where))[0] == 1
     assert (await command("accounts", "unlock", ADMIN, *where))[0] == 0
+    for number in (7, 2**31, 2**64):
+        assert (await command("tokens", "revoke", str(number), *where))[0] == 1

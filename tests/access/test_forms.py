@@ -53,18 +53,28 @@ async def test_every_posted_form_of_the_pages_is_in_this_table(tmp_path: Path) -
     assert posted == (named - deeds) | own | {"/comptes/{login}/{deed}"}
 
 
-def routes(r: Running) -> list[tuple[str, str]]:
-    """(path, method) of all that the gateway answers."""
+def all_routes(r: Running) -> list[Any]:
+    """All routes of the application, those of its routers too."""
     app: Any = r.gateway._web._server.config.app  # type: ignore[union-attr]
 
-    def walk(listed: Any) -> Iterator[tuple[str, str]]:
+    def walk(listed: Any) -> Iterator[Any]:
         for route in listed:
             if (inside := getattr(route, "original_router", None)) is not None:
                 yield from walk(inside.routes)
             else:
-                yield from ((route.path, m) for m in getattr(route, "methods", None) or () if m != "HEAD")
+                yield route
 
-    found = list(walk(app.routes))
+    return list(walk(app.routes))
+
+
+def routes(r: Running) -> list[tuple[str, str]]:
+    """(path, method) of all that the gateway answers."""
+    found = [
+        (route.path, m)
+        for route in all_routes(r)
+        for m in getattr(route, "methods", None) or ()
+        if m != "HEAD"
+    ]
     assert len(found) > 40
     return found
 

@@ -196,9 +196,9 @@ async def test_who_is_asked_to_come_again_has_not_failed(
 def test_an_ipv6_network_is_one_address() -> None:
     """Whoever has one address of a /64 has 2^64 of them."""
     one, same, other = (
-        sign_in._of_peer(a) for a in ("2001:db8:1:2::7", "2001:DB8:1:2:ffff::1", "2001:db8:1:3::7")
+        sign_in.of_peer(a) for a in ("2001:db8:1:2::7", "2001:DB8:1:2:ffff::1", "2001:db8:1:3::7")
     )
     assert one == same != other
-    assert sign_in._of_peer("192.0.2.1") == "peer 192.0.2.1" != sign_in._of_peer("192.0.2.2")
-    assert sign_in._of_peer("::ffff:192.0.2.1") != sign_in._of_peer("::ffff:192.0.2.2")
-    assert sign_in._of_peer("pas une adresse") == "peer pas une adresse"
+    assert sign_in.of_peer("192.0.2.1") == "peer 192.0.2.1" != sign_in.of_peer("192.0.2.2")
+    assert sign_in.of_peer("::ffff:192.0.2.1") != sign_in.of_peer("::ffff:192.0.2.2")
+    assert sign_in.of_peer("pas une adresse") == "peer pas une adresse"

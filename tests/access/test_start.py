@@ -44,7 +44,7 @@ async def stopped(process: asyncio.subprocess.Process) -> list[str]:
 
 
 @pytest.mark.slow
-async def test_a_start_without_any_account_prints_a_link_after_the_line_that_scripts_read(
+async def test_a_start_without_any_administrator_prints_a_link_after_the_line_that_scripts_read(
     tmp_path: Path,
 ) -> None:
     process, lines = await started(tmp_path)
@@ -53,7 +53,7 @@ async def test_a_start_without_any_account_prints_a_link_after_the_line_that_scr
     async with asyncio.timeout(PATIENCE):
         line = (await process.stdout.readline()).decode()
     found = re.fullmatch(
-        r"aucun compte : .*24 h\) : (http://127\.0\.0\.1:\d+)/premier-acces#([\w-]{43})\n", line
+        r"aucun administrateur : .*24 h\) : (http://127\.0\.0\.1:\d+)/premier-acces#([\w-]{43})\n", line
     )
     assert found is not None, line
     base, secret = found.groups()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session
 
 from gateway.errors import ConfigurationFault
 from gateway.journal import facts
@@ -120,3 +125,61 @@ def test_without_a_journal_it_is_said(tmp_path: Path) -> None:
 async def test_the_secret_is_made_once(journal: Journal) -> None:
     assert await journal.write(lambda s: facts.keep_secret(s, b"one", "1")) == (b"one", "1")
     assert await journal.write(lambda s: facts.keep_secret(s, b"two", "2")) == (b"one", "1")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("same", [True, False])
+async def test_what_an_exchange_tells_while_many_are_written_is_no_new_fact(
+    journal: Journal, place: Place, same: bool, whole: bool
+) -> None:
+    """Its transaction is open when the many are compared with what is known, and commits while they wait for it."""
+    told, end = threading.Event(), threading.Event()
+    rows = [facts.row(fact(n), "import") for n in (1, 2, 3)]
+
+    def exchange(session: Session) -> facts.Added:
+        added = facts.add(session, [rows[1] if same else facts.row(fact(2, patient="p"), "exchange")])
+        told.set()
+        assert end.wait(60)
+        return added
+
+    # with PostgreSQL another node; SQLite has one writer, which has them one after the other
+    shared = place.settings.url is not None
+    other = await Journal.open(place.path, place.settings) if shared else journal
+    try:
+        first = asyncio.create_task(other.write(exchange))
+        assert await asyncio.to_thread(told.wait, 60)
+        second = asyncio.create_task(journal.write(lambda s: facts.add_many(s, rows, whole=whole)))
+        async with asyncio.timeout(60):
+            while shared and not await journal.read(_somebody_waits):
+                await asyncio.sleep(0.02)
+        assert not second.done()
+        end.set()
+        assert (await first).new == 1
+        added = await second
+    finally:
+        end.set()
+        if shared:
+            await other.close()
+    expected = (2, 1, []) if same else (0, 0, [1]) if whole else (2, 0, [1])
+    assert (added.new, added.same, added.conflicts) == expected
+    assert added.fresh == ([0, 2] if added.new else [])
+    bodies = {json.loads(b)["fact_id"]: json.loads(b) for b in facts.iter_facts(place)}
+    assert len(bodies) == 1 + added.new and ("patient" in bodies["f-2"]) is not same
+
+
+def _somebody_waits(session: Session) -> bool:
+    """For the end of another's transaction."""
+    waiting = session.connection().exec_driver_sql(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+    )
+    return bool(waiting.scalar_one())
+
+
+async def test_a_fact_that_was_kept_before_something_of_it_was_hidden_is_the_same(journal: Journal) -> None:
+    clear = facts.row(fact(1, patient="clear"), "import")
+    await journal.write(lambda s: facts.add(s, [clear]))
+    hidden = replace(facts.row(fact(1, patient="hidden"), "import"), former=clear.digest)
+    other = facts.row(fact(1, patient="hidden"), "import")
+    for write in (facts.add, facts.add_many):
+        added = await journal.write(partial(write, facts=[hidden, other]))
+        assert (added.new, added.same, added.conflicts) == (0, 1, [1])
