@@ -203,7 +203,7 @@ class FactIntake:
         ]
 
     def _row(self, fact: Fact, source: Source) -> NewFact:
-        """As it is kept: no INS in it (docs/decisions/0041)."""
+        """As it is kept: no INS in it (docs/decisions/0043)."""
         kept = without_ins(fact, self._secret)
         row = facts.row(kept, source)
         return row if kept is fact else replace(row, former=digest(fact))

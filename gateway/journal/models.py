@@ -21,7 +21,7 @@ from sqlmodel import Field, SQLModel
 from gateway.exchange.delivery import FINAL, DeliveryState, sql_list
 from gateway.journal import fact_models, figure_models  # noqa: F401 - so that the metadata holds their tables
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Older journals are brought to it by `gateway/journal/migrations`."""
 
 

@@ -1,4 +1,4 @@
--- Schema 9: rows of ADT may be removed. What points to a message is found by an index, else each removal would read those
+-- Schema 10: rows of ADT may be removed. What points to a message is found by an index, else each removal would read those
 -- tables whole. Whom to report to loses its row number: the same two pages in a commit as before.
 
 CREATE TABLE new_report_to (
