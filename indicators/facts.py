@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Required, cast
 
@@ -393,25 +394,40 @@ def _faults(e: ValidationError) -> list[str]:
 
 def canonical(fact: Fact) -> str:
     """The one text of a fact: keys sorted, nulls left out, instants in UTC."""
-    return json.dumps(_plain(fact), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _text(_plain(fact))
 
 
 def digest(fact: Fact) -> str:
     """SHA-256 of the canonical form without `known_at`, in hexadecimal: the same for two tellings of one fact."""
-    told = {key: value for key, value in fact.items() if key != "known_at"}
-    text = json.dumps(_plain(told), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return told(fact)[0]
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        kept = {key: _plain(v) for key, v in value.items() if v is not None}
-        return {key: v for key, v in kept.items() if v != {}}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    return value
+def told(fact: Fact) -> tuple[str, str]:
+    """(digest, canonical form) of a fact, for half of what the two cost one by one."""
+    plain = _plain(fact)
+    known_at = plain.pop("known_at", None)
+    text = _text(plain)
+    said = hashlib.sha256(text.encode()).hexdigest()
+    return said, text if known_at is None else _text(plain | {"known_at": known_at})
+
+
+def _text(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in told.items():
+        if isinstance(value, dict):
+            if part := _plain(value):
+                kept[key] = part
+        elif isinstance(value, datetime):
+            kept[key] = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        elif isinstance(value, date):
+            kept[key] = value.isoformat()
+        elif value is not None:
+            kept[key] = value
+    return kept
 
 
 def schema() -> dict[str, Any]:

@@ -6,7 +6,7 @@ comes in as a value. It must be a secret: there are few enough INS to try them a
 Guarantee: the same address has the same opaque form, two have two, whoever told it and wherever (one secret for all
 nodes); what is opaque already stays as it is, so that what was exported can be imported.
 Fails: never.
-Source: docs/decisions/0034, 0041.
+Source: docs/decisions/0034, 0043.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from gateway.errors import ConfigurationFault
 from gateway.journal.fact_models import IndicatorFact
 from gateway.journal.maintenance import Place, read_only
 from gateway.journal.sql import QUERIES, insert_many, lock, run
-from indicators.facts import Fact, canonical, digest
+from indicators.facts import Fact, told
 
 Source = Literal["exchange", "adt", "mail", "dmp", "event", "import"]
 """Where a fact came from: deliveries, the ADT feed, received mails, DMP consultations through our own API, events of
@@ -73,16 +73,17 @@ def row(fact: Fact, source: Source) -> NewFact:
     """A checked fact as it is kept. `known_at` is the fact's own, else its `at`."""
     at = fact["at"].timestamp()
     known_at = fact.get("known_at")
+    said, body = told(fact)
     return NewFact(
         # PostgreSQL has no NUL in a text; the same everywhere, so that an id is found again
         fact_id=fact["fact_id"].replace("\0", "\N{REPLACEMENT CHARACTER}"),
-        digest=digest(fact),
+        digest=said,
         fact=fact["fact"],
         finess=fact["finess"],
         at=at,
         known_at=at if known_at is None else known_at.timestamp(),
         source=source,
-        body=canonical(fact),
+        body=body,
     )
 
 

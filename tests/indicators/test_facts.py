@@ -124,6 +124,8 @@ def test_canonical_form_is_the_same_for_the_same_fact() -> None:
     assert facts.digest(one) != facts.digest(facts.read(json.dumps({**DELIVERY, "outcome": "failure"})))
     known = facts.read(json.dumps({**DELIVERY, "known_at": "2026-01-01T00:00:00Z"}))
     assert facts.digest(known) == facts.digest(one)
+    assert facts.told(known) == (facts.digest(one), facts.canonical(known))
+    assert json.loads(facts.canonical(known))["known_at"] == "2026-01-01T00:00:00Z"
 
 
 @settings(deadline=None)  # timings are for benchmarks
