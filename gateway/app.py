@@ -9,15 +9,13 @@ Fails: `ConfigurationFault` from `start`, with everything started so far stopped
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import uvicorn
 from sqlmodel import Session
 
 from connectors.mailbox_port import WithIncidents
@@ -26,14 +24,11 @@ from gateway.access import Access
 from gateway.accounts.administration import Administration
 from gateway.accounts.desk import Desk, base_url, link_of, open_desk
 from gateway.accounts.oidc import Oidc
-from gateway.cda.document import Document
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.nodes import Nodes, nodes_of
-from gateway.errors import ConfigurationFault, Finding, JournalUnavailable
-from gateway.exchange.accept import check_register
+from gateway.errors import ConfigurationFault, JournalUnavailable
 from gateway.exchange.budget import MemoryBudget
 from gateway.exchange.by_hand import ByHand
-from gateway.exchange.checking import Layer
 from gateway.exchange.identifiers import Clock
 from gateway.exchange.inbox.keeping import MailboxState
 from gateway.exchange.inbox.mailroom import Mailroom
@@ -50,7 +45,6 @@ from gateway.exchange.run import MAILROOM, DeliveryRunner
 from gateway.exchange.telemetry import Telemetry
 from gateway.exchange.watch import Watch
 from gateway.fact_intake import FactIntake
-from gateway.hl7.transmission import Transmission
 from gateway.journal import queue, records
 from gateway.journal.fact_stream import Source
 from gateway.journal.nodes import Left
@@ -58,13 +52,14 @@ from gateway.journal.store import Journal
 from gateway.layers import Layers, open_layers
 from gateway.listener import Listener
 from gateway.plugins import dpi_routes, error_loops, find_connectors, mailboxes_astray, make_rulebook
-from gateway.rules import Preset, RuleBook
-from gateway.settings import Settings, WebSettings
+from gateway.rules import Preset
+from gateway.settings import Settings
+from gateway.validation.presets import validators_of
 from gateway.validation.validator import Validator
 from gateway.web.api import create_app
-from gateway.web.connections import Connection
 from gateway.web.guard import Guard
 from gateway.web.guarding import Guarding
+from gateway.web.server import WebServer
 from indicators.bookkeeper import Bookkeeper
 from indicators.gauges import IndicatorGauges
 from indicators.in_use import CatalogueInUse, of_settings
@@ -115,7 +110,7 @@ class Gateway:
         self.oidc: Oidc | None = None
         self.layers: Layers
         self.validators: Mapping[Preset, Validator] = {}
-        self._web: _Web | None = None
+        self._web: WebServer | None = None
         self._stops: contextlib.AsyncExitStack | None = None
 
     async def start(self) -> None:
@@ -350,7 +345,7 @@ class Gateway:
         )
         await self.alarms.start()
         stops.push_async_callback(self.alarms.stop)
-        self.validators = self._make_validators(book)
+        self.validators = validators_of(settings, book, self.layers.checker, self.connectors, self.journal)
         self.by_hand = ByHand(
             self.journal,
             self.connectors,
@@ -373,7 +368,7 @@ class Gateway:
             self.guard = self.guarding = Guarding(
                 settings.web, self.access, self.desk.sessions, self.desk.tokens, self.desk.trace
             )
-            self._web = _Web(create_app(self, self._apis()), settings.web)
+            self._web = WebServer(create_app(self, self._apis()), settings.web)
             await self._web.start()
             stops.push_async_callback(self._web.stop)
             self.access.open(self.web_port)
@@ -419,24 +414,6 @@ class Gateway:
         """What is away or failed, as alarms tell it."""
         return {**self.mailroom.trouble(), **(self.figures.trouble() if self.figures else {})}
 
-    def _make_validators(self, book: RuleBook) -> dict[Preset, Validator]:
-        """One for each preset; the gateway's own asks its connectors and its register too."""
-        settings, checker = self.settings, self.layers.checker
-
-        async def versions(transmission: Transmission, documents: Sequence[Document]) -> list[Finding]:
-            return await self.journal.read(
-                lambda s: check_register(s, transmission, documents, book, settings)
-            )
-
-        limit = settings.listener.max_message_bytes
-        own = Validator(checker, limit, self.connectors, versions, settings.ack.deadline)
-        validators: dict[Preset, Validator] = {settings.conformance: own}
-        for preset in get_args(Preset):
-            if preset not in validators:
-                other = checker.with_book(RuleBook(book.rules.values(), preset, settings.severity))
-                validators[preset] = Validator(other, limit, unasked=Layer.NOT_RUN)
-        return validators
-
     def _apis(self) -> dict[str, Any]:
         """The connectors' own HTTP interfaces, each with its place in the journal."""
         found = {}
@@ -465,59 +442,3 @@ class Gateway:
             self.mailroom.wake()
         if INCIDENTS in words or ERRORS in words:
             self.reporter.wake()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the gateway's own decide."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _Web:
-    """The HTTP server inside the gateway's loop."""
-
-    def __init__(self, app: Any, settings: WebSettings) -> None:
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            http=Connection,
-            server_header=False,
-            # whoever could name another address would not be locked out by theirs
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-        )
-        self._server = _Server(config)
-        self._socket = None
-        self._task: asyncio.Task[None] | None = None
-        self._address = (settings.host, settings.port)
-
-    @property
-    def port(self) -> int:
-        """The port in use."""
-        sockets = [s for server in self._server.servers for s in server.sockets]
-        return int(sockets[0].getsockname()[1]) if sockets else 0
-
-    async def start(self) -> None:
-        """Returns once it accepts connections; `ConfigurationFault` when the address cannot be had."""
-        self._task = asyncio.create_task(self._run(), name="web")
-        while not self._server.started:
-            if self._task.done():
-                raise ConfigurationFault(f"web address {self._address[0]}:{self._address[1]} cannot be used")
-            await asyncio.sleep(0.01)
-
-    async def stop(self) -> None:
-        """Finish requests under way."""
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
-
-    async def _run(self) -> None:
-        # uvicorn calls sys.exit when it cannot bind: that must not end the gateway without a word
-        with contextlib.suppress(SystemExit):
-            await self._server.serve()

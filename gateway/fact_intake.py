@@ -16,6 +16,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -246,6 +247,8 @@ def _lines(lines: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
     number = 0
     while line := lines.readline(MAX_LINE + 1):
         number += 1
+        if number == 1:
+            line = line.removeprefix(BOM_UTF8) or b"\n"
         if len(line) <= MAX_LINE:
             yield number, line
             continue

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import sys
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -52,7 +53,7 @@ def check(lines: IO[bytes], as_of: datetime | None, give: Callable[[Batch], None
     count = 0
     ids = array("q")
     batch = Batch([], [])
-    for number, line in enumerate(lines, 1):
+    for number, line in _numbered(lines):
         if line.isspace():
             continue
         try:
@@ -78,6 +79,12 @@ def check(lines: IO[bytes], as_of: datetime | None, give: Callable[[Batch], None
     give(batch)
 
 
+def _numbered(lines: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """From 1; the mark that some programs put before UTF-8 is no part of the first."""
+    for number, line in enumerate(lines, 1):
+        yield number, line.removeprefix(BOM_UTF8) if number == 1 else line
+
+
 def _twice(ids: array[int]) -> set[int]:
     found: set[int] = set()
     for part in range(_PARTS):
@@ -93,7 +100,7 @@ def _contradictions(lines: IO[bytes], twice: set[int]) -> list[str]:
     if not twice:
         return found
     digests: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in _numbered(lines):
         try:
             fact = read(line)
         except FactError:

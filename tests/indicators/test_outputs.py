@@ -307,6 +307,12 @@ def test_the_process_that_checks_the_lines_is_lost(file: Path, monkeypatch: pyte
         read_file(file)
 
 
+def test_a_mark_of_utf_8_before_the_first_line_is_none_of_its_content(file: Path) -> None:
+    facts_ = read_file(file).facts
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_file(file).facts == facts_
+
+
 def test_a_big_file_comes_in_several_batches(file: Path, tmp_path: Path) -> None:
     line = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
     told = [{**line, "fact_id": f"f-{n}"} for n in range(2 * BATCH + 1)]

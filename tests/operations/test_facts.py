@@ -258,6 +258,9 @@ async def test_an_import_is_idempotent_and_all_or_nothing(
         # one array, for a few
         status, found = await d.post("api/v1/facts", json.dumps([delivery(40), delivery(41)]).encode())
         assert (status, found) == (200, {"new": 2, "known": 0})
+        # a mark of UTF-8 before the first line is none of its content
+        marked = "\N{BYTE ORDER MARK}" + json.dumps(delivery(60))
+        assert await d.facts(marked, delivery(61)) == (200, {"new": 2, "known": 0})
         status, found = await d.facts("x" * (fact_intake.MAX_LINE + 10), delivery(50))
         assert status == 422 and found["error"]["count"] == 1
 
