@@ -91,10 +91,12 @@ class Document(msgspec.Struct, eq=False):
 class DeliveryFold:
     """Tell it every `delivery` fact, in any order."""
 
-    __slots__ = ("_made", "_numbers", "_texts", "_words", "documents")
+    __slots__ = ("_made", "_numbers", "_texts", "_words", "documents", "finesses")
 
     def __init__(self, numbers: Numbers | None = None) -> None:
         self.documents: dict[str, Document] = {}
+        self.finesses: set[str] = set()
+        """Establishments that words named, those too of which an earlier word left nothing."""
         self._texts: dict[str, str] = {"": ""}
         self._numbers = numbers or Numbers()
         self._words = Words()
@@ -114,6 +116,7 @@ class DeliveryFold:
             deletion = (*words.at(target), at)
             document.deletions = tuple(sorted({*document.deletions, deletion}))
             return
+        self.finesses.add(told.finess)
         control_id = told.control_id or ""
         for submission in document.submissions:
             if submission.unique_id == unique_id and submission.control_id == control_id:

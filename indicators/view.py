@@ -54,8 +54,8 @@ class Ground:
 
     @property
     def finesses(self) -> list[str]:
-        """Establishments that facts speak of, those too whose stays are all of another one now: what was published of
-        them is to be revised.
+        """Establishments that facts speak of, those too whose stays or documents are all of another one now: what was
+        published of them is to be revised.
         """
         census = {finess for finess, _ in self.world.uses.census}
         correspondents = {finess for finess, *_ in self.world.uses.correspondents}
@@ -63,7 +63,7 @@ class Ground:
         return sorted(
             {
                 *self.stays_of,
-                *self.documents_of,
+                *self.world.deliveries.finesses,
                 *self.uses_of,
                 *self.receptions_of,
                 *census,
@@ -101,11 +101,9 @@ class Ground:
         for document in self.world.deliveries:
             submissions = document.submissions
             if submissions:
-                finess = submissions[0].finess
-                if len(submissions) > 1:
-                    for submission in submissions:
-                        self.documents_of.setdefault(submission.finess, [])
-                    finess = min(s.finess for s in submissions)
+                finess = (
+                    submissions[0].finess if len(submissions) == 1 else min(s.finess for s in submissions)
+                )
                 self.documents_of.setdefault(finess, []).append(document)
             for submission in submissions:
                 if submission.ref is not None:

@@ -123,6 +123,27 @@ async def test_an_establishment_that_lost_its_only_stay_is_revised(tmp_path: Pat
         assert [(r.numerator, r.denominator) for r in rows[FINESS]] == [(1, 1), (1, None)]
 
 
+async def test_an_establishment_whose_document_an_earlier_word_gives_to_another_is_revised(
+    tmp_path: Path,
+) -> None:
+    """The past is imported after the gateway's own words: the same submission, told earlier and of its true place."""
+    async with running(tmp_path, **WEB) as r:
+        service, monthly = at_work(r, Time("2025-06-20T12:00:00+02:00"))
+        later = delivery(1, "2025-02-12T09:00:00+01:00", finess="UNKNOWN")
+        await tell(r, [later])
+        await monthly.run_once()
+        earlier = {**later, "fact_id": "past-1", "at": "2025-02-11T09:00:00+01:00", "finess": FINESS}
+        await tell(r, [earlier])
+        await monthly.run_once()
+        of_all = {finess: await service.revisions(finess, "2025-02") for finess in ("UNKNOWN", FINESS)}
+        told = {f: [find(p.rows, "ALI-2", document_code="ALL").numerator for p in of_all[f]] for f in of_all}
+        assert told == {"UNKNOWN": [0, 1], FINESS: [1]}
+        # nothing is behind any more
+        kept = service.books.kept, service.books.ended
+        assert not (await service.current("2025-02", "UNKNOWN", within=5.0)).stale
+        assert (service.books.kept, service.books.ended) == kept
+
+
 async def test_nothing_is_computed_without_new_facts(tmp_path: Path) -> None:
     time = Time("2025-06-20T12:00:00+02:00")
     async with running(tmp_path, **WEB) as r:
