@@ -1,7 +1,7 @@
 """Files of facts: JSON lines on disk → the world.
 
-Purpose: read a file of facts once, line by line, with all that is wrong in it. The lines are checked in a process
-beside (`indicators.lines`) while they are folded here.
+Purpose: read a file of facts, or what a pipe gives, line by line, with all that is wrong in it. The lines are checked
+in a process beside (`indicators.lines`) while they are folded here.
 Guarantee: a repeated fact counts once; the same `fact_id` with another content is an error; nothing is computed from a
 file with errors. Memory grows with the facts that matter, not with the file.
 Fails: `FileFaults` with every faulty line (the first hundred); `ConfigurationFault` when the file cannot be read;
@@ -10,10 +10,14 @@ Fails: `FileFaults` with every faulty line (the first hundred); `ConfigurationFa
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from gateway.childprocess import environment
 from gateway.errors import BadInput, ConfigurationFault, EnvironmentFault
@@ -36,11 +40,16 @@ def read_file(path: Path, as_of: datetime | None = None) -> World:
     known = [] if as_of is None else [repr(as_of.timestamp())]
     last: Batch | None = None
     try:
-        with path.open("rb", buffering=0) as lines:
-            lines.read(1)  # a directory is opened and cannot be read
-            lines.seek(0)
+        with path.open("rb", buffering=0) as given, ExitStack() as left:
+            lines: IO[bytes] = given
+            if not given.seekable():
+                # a pipe (`zcat … |`, `<(…)`): lines may have to be read twice
+                lines = left.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(given, lines)
+                lines.seek(0)
             with subprocess.Popen(  # noqa: S603 - ourselves, no shell
-                [sys.executable, "-m", "indicators.lines", *known],
+                # -P: what lies in the directory of who calls is no module of ours
+                [sys.executable, "-P", "-m", "indicators.lines", *known],
                 stdin=lines,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

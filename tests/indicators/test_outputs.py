@@ -6,7 +6,9 @@ import csv
 import gc
 import io
 import json
+import os
 import sys
+import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -305,6 +307,36 @@ def test_the_process_that_checks_the_lines_is_lost(file: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "executable", "/bin/echo")  # not our wire
     with pytest.raises(EnvironmentFault):
         read_file(file)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_a_pipe_gives_is_a_file_too(file: Path, tmp_path: Path, twice: bool) -> None:
+    """`zcat … | segur-gateway indicators compute --facts /dev/stdin`: a pipe is not to be read a second time."""
+    content = file.read_bytes()
+    if twice:
+        first = json.loads(content.splitlines()[0])
+        content += json.dumps({**first, "finess": "750000009"}).encode() + b"\n"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    try:
+        if twice:
+            with pytest.raises(FileFaults, match="1 faulty"):
+                read_file(pipe)
+        else:
+            assert read_file(pipe).facts == read_file(file).facts
+    finally:
+        writer.join()
+
+
+def test_modules_of_the_directory_of_who_calls_are_none_of_ours(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts_ = read_file(file).facts
+    (tmp_path / "hashlib.py").write_text("raise SystemExit(1)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert read_file(file).facts == facts_
 
 
 def test_a_mark_of_utf_8_before_the_first_line_is_none_of_its_content(file: Path) -> None:
