@@ -20,8 +20,11 @@ from gateway.hl7.profile.identity import ins_key_ok
 from gateway.hl7.transmission import PATIENT_DOMAIN
 from indicators.facts import Fact
 
-_ADDRESS: Final = re.compile(rf"([^@]*)@((?:[a-z0-9-]+\.)*{re.escape(PATIENT_DOMAIN)})(?!\.?[a-z0-9-])")
+_ADDRESS: Final = re.compile(rf"([^@]*)@\s*((?:[a-z0-9-]+\.)*{re.escape(PATIENT_DOMAIN)})(?!\.?[a-z0-9-])")
 """Of a patient, however it is written (`mailto:`, with a name before it…): nothing around it is kept."""
+_AROUND: Final = re.compile(r'.*[<>,;:"]', re.DOTALL)
+"""What stands before the left part itself."""
+_INS: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{15}(?![0-9A-Za-z])")
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _ADDRESSES: Final = ("recipient", "address")
 _KEYS: Final = ("patient", "prior_patient")
@@ -33,6 +36,9 @@ def address(secret: bytes, told: str) -> str | None:
     if found is None:
         return None
     local, domain = found.groups()
+    # the same address is the same recipient, whatever was written around it
+    local = "".join(local.split())
+    local = _AROUND.sub("", local) or local
     return f"{local if _OPAQUE.fullmatch(local) else _sum(secret, 'address', local)}@{domain}"
 
 
@@ -44,9 +50,16 @@ def without_ins(fact: Fact, secret: bytes) -> Fact:
         if (value := told.get(name)) and (opaque := address(secret, value)) not in (None, value):
             hidden[name] = opaque
     for name in _KEYS:
-        if (value := told.get(name)) and ins_key_ok("".join(value.split())):
-            hidden[name] = _sum(secret, "ins", "".join(value.split()).upper())
+        if (value := told.get(name)) and (key := _key(secret, value)) != value:
+            hidden[name] = key
     return cast(Fact, told | hidden) if hidden else fact
+
+
+def _key(secret: bytes, told: str) -> str:
+    """A patient's key without an INS: the whole key is one, or a component of it (a CX as PID-3 has it)."""
+    if ins_key_ok(whole := "".join(told.split())):
+        return _sum(secret, "ins", whole.upper())
+    return _INS.sub(lambda m: _sum(secret, "ins", m[0].upper()) if ins_key_ok(m[0]) else m[0], told)
 
 
 def _sum(secret: bytes, what: str, value: str) -> str:

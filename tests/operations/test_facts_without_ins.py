@@ -98,10 +98,14 @@ async def test_what_was_kept_in_clear_before_is_still_known(tmp_path: Path) -> N
         "mailto:{}@patient.mssante.fr",
         "Camille Essai <{}@patient.mssante.fr>",
         "{}@patient.mssante.fr.",
+        "{} @ patient.mssante.fr",
+        '"Essai, Camille" <mailto:{}@patient.mssante.fr>',
     ],
 )
 def test_an_address_of_a_patient_is_hidden_however_it_is_written(written: str) -> None:
     hidden = opaque.address(SECRET, written.format(INS))
+    domain = "test.patient.mssante.fr" if "test." in written else "patient.mssante.fr"
+    assert hidden == opaque.address(SECRET, f"{INS}@{domain}") != opaque.address(SECRET, f"{OTHER}@{domain}")
     assert hidden is not None and re.fullmatch(r"[0-9a-f]{32}@(test\.)?patient\.mssante\.fr", hidden)
     assert opaque.address(SECRET, hidden) == hidden
     assert opaque.address(b"t" * 32, written.format(INS)) != hidden, "a plain sum would be tried out"
@@ -112,6 +116,25 @@ def test_an_address_of_a_patient_is_hidden_however_it_is_written(written: str) -
 )
 def test_other_addresses_are_not_touched(told: str) -> None:
     assert opaque.address(SECRET, told) is None
+
+
+def test_a_left_part_is_whole_when_it_has_spaces_or_nothing_but_quotes() -> None:
+    one, other = f"{INS[:13]} {INS[13:]}", f"{OTHER[:13]} {INS[13:]}"
+    assert opaque.address(SECRET, f"{one}@patient.mssante.fr") == opaque.address(
+        SECRET, f"{INS}@patient.mssante.fr"
+    )
+    assert len({opaque.address(SECRET, f'{a}"@patient.mssante.fr') for a in (f'"{one}', f'"{other}')}) == 2
+
+
+@pytest.mark.parametrize(
+    "key", [f"{INS}^^^ASIP-SANTE-INS-NIR&1.2.250.1.213.1.4.8&ISO^INS", f"INS:{INS}", f"IPP-1/{INS}"]
+)
+def test_an_ins_that_is_a_component_of_a_key_is_hidden(key: str) -> None:
+    hidden = dict(opaque.without_ins(read(json.dumps(delivery(1, patient=key))), SECRET))
+    other = dict(opaque.without_ins(read(json.dumps(delivery(1, patient=key.replace(INS, OTHER)))), SECRET))
+    assert INS not in str(hidden) and len(str(hidden["patient"])) == len(key) + 17
+    assert hidden["patient"] != other["patient"]
+    assert opaque.without_ins(read(json.dumps(hidden, default=str)), SECRET)["patient"] == hidden["patient"]  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize("key", [INS, f"{INS[:1]} {INS[1:13]} {INS[13:]}", "185052A00401864"])
