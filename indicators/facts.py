@@ -375,16 +375,18 @@ def check(fact: dict[str, Any]) -> Fact:
 
 def _faults(e: ValidationError) -> list[str]:
     faults: list[str] = []
-    dated = 0
+    dated = ""
     for error in e.errors(include_url=False, include_context=False, include_input=False):
         # the first step is the kind of fact, where one was recognised
         steps = [str(step) for step in error["loc"]][1:] if len(error["loc"]) > 1 else []
-        if "date" in steps:
-            # one fault for the forms that were tried, that of the last one
+        if "date" in steps and error["type"] != "extra_forbidden":
+            # one fault for the forms that were tried, that of the last one: they come one after the other
             steps = steps[: steps.index("date") + 1]
-            dated += 1
-            if dated > 1:
+            if dated == ".".join(steps):
                 faults.pop()
+            dated = ".".join(steps)
+        else:
+            dated = ""
         # a name that is not ours may be anything: it is not repeated
         place = ".".join(steps[:-1] if error["type"] == "extra_forbidden" else steps)
         sentence = _SENTENCES.get(error["type"], "type ou valeur inattendus")

@@ -188,3 +188,13 @@ def test_an_instant_that_stands_for_none_is_no_instant_of_a_fact(moment: str) ->
     assert faults(at=moment) == ["at : date ou nombre hors des limites"]
     assert faults(known_at=moment) == ["known_at : date ou nombre hors des limites"]
     assert any("document.date" in f for f in faults(document={**DELIVERY["document"], "date": moment[:10]}))
+
+
+def test_a_field_of_nobody_named_date_hides_no_other_fault() -> None:
+    wrong = {**DELIVERY["document"], "date": "the day before"}
+    assert faults(document=wrong, recipient=3, date="x") == [
+        "document.date : forme inattendue",
+        "recipient : type ou valeur inattendus",
+        "champ inconnu",
+    ]
+    assert faults(document=wrong, date="x") == ["document.date : forme inattendue", "champ inconnu"]
