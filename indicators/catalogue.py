@@ -124,7 +124,8 @@ def parse(text: str, name: str = "catalogue", overrides: Mapping[str, Any] | Non
     """The catalogue that a text is. Raises `ConfigurationFault`, which names it."""
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        # (what looks like a date and is none, `2026-11-31`, is a ValueError)
         raise ConfigurationFault(f"{name}: {type(e).__name__}") from e
     try:
         return _build(data, overrides or {})
@@ -136,7 +137,17 @@ def chosen(path: Path | None, time_zones: Mapping[str, str]) -> Catalogue:
     """The catalogue that a hospital uses: its own file (None: that of the package), its time zones over those of it.
     Raises `ConfigurationFault` for a zone that the machine does not know, too.
     """
-    return with_zones(default() if path is None else load(path), time_zones)
+    return with_zones(default() if path is None else complete(load(path), path.name), time_zones)
+
+
+def complete(catalogue: Catalogue, name: str) -> Catalogue:
+    """A hospital's own catalogue, which tells of all indicators: the beginning of one is often well-formed, too (a copy
+    that was not at its end). Raises `ConfigurationFault`.
+    """
+    missing = [one for one in default().indicators if one not in catalogue.indicators]
+    if missing:
+        raise ConfigurationFault(f"{name}: indicators: {', '.join(missing)} missing")
+    return catalogue
 
 
 def with_zones(catalogue: Catalogue, time_zones: Mapping[str, str]) -> Catalogue:
@@ -179,14 +190,23 @@ def _build(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> Catalogue:
         rule_version=str(data["rule_version"]),
         options=_options(data["options"], overrides),
         option_texts={name: row["text"] for name, row in data["options"].items()},
-        time_zones={str(k): v for k, v in data["time_zones"].items()},
-        stay_kinds={str(k): v for k, v in data["stay_kinds"].items()},
+        time_zones=_words("time_zones", data, "default"),
+        stay_kinds=_words("stay_kinds", data),
         types=types,
         matrix=frozenset(matrix),
         systems=matrix | {t.code: t.system for t in types},
         reasons=data["reasons"],
         indicators={id_: _indicator(id_, row) for id_, row in data["indicators"].items()},
     )
+
+
+def _words(name: str, data: Mapping[str, Any], *needed: str) -> dict[str, str]:
+    """A table of words; an entry whose value was left out is none."""
+    table = {str(k): v for k, v in data[name].items()}
+    wrong = sorted({k for k, v in table.items() if not isinstance(v, str)} | (set(needed) - set(table)))
+    if wrong:
+        raise ValueError(f"{name}: {', '.join(wrong)}")
+    return table
 
 
 def _options(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> Options:

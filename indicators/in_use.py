@@ -24,7 +24,7 @@ from gateway.errors import ConfigurationFault
 from gateway.exchange.identifiers import Clock
 from gateway.settings import Settings
 from indicators import periods
-from indicators.catalogue import Catalogue, chosen, parse, with_zones
+from indicators.catalogue import Catalogue, chosen, complete, parse, with_zones
 
 log = logging.getLogger("gateway.indicators")
 
@@ -101,7 +101,7 @@ class CatalogueInUse:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
             raise ConfigurationFault(f"{self._path.name}: UnicodeDecodeError") from None
-        made = with_zones(parse(text, self._path.name), self._zones)
+        made = with_zones(complete(parse(text, self._path.name), self._path.name), self._zones)
         self.text = text
         return made
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import ConfigurationFault
 from gateway.journal import figures
 from indicators import in_use
-from indicators.catalogue import PATH
+from indicators.catalogue import PATH, chosen
 from indicators.in_use import CatalogueInUse
 from tests.access.people import browser, first
 from tests.exchange.harness import Running, running
@@ -64,6 +64,37 @@ async def test_a_changed_file_is_in_use_at_the_next_look(tmp_path: Path) -> None
     settled(path, version("ten"))
     await used.look()
     assert used.since == since
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    "text",
+    [
+        # as a date that is none: not an error of YAML's own
+        TEXT.replace('version: "2026-11-30"', "version: 2026-11-31", 1),
+        "a: " + 3000 * "[",
+        # the beginning of a file that is being copied
+        TEXT[: TEXT.index("\n  ALI-4:")],
+        TEXT.replace("\nindicators:", "\nindicators: {}\nothers:", 1),
+        # a zone that was not written yet, and none for all others
+        TEXT.replace("\ntime_zones:\n", "\ntime_zones:\n  '9799':\n", 1),
+        TEXT.replace("\ntime_zones:\n", "\ntime_zones: {}\nzones:\n", 1),
+    ],
+)
+async def test_what_is_nearly_a_catalogue_is_told_and_not_used(tmp_path: Path, text: str) -> None:
+    assert text != TEXT
+    path = tmp_path / "own.yaml"
+    settled(path, TEXT)
+    used = CatalogueInUse(path, {})
+    before = used.catalogue
+    path.write_text(text, encoding="utf-8")
+    assert await used.look() is before and "n'est pas utilisable" in used.fault
+    with pytest.raises(ConfigurationFault, match=r"own\.yaml"):
+        CatalogueInUse(path, {})
+    with pytest.raises(ConfigurationFault, match=r"own\.yaml"):
+        chosen(path, {})
+    path.write_text(version("two"), encoding="utf-8")
+    assert (await used.look()).version == "two" and used.fault == ""
 
 
 @pytest.mark.sqlite
