@@ -118,6 +118,7 @@ class Machine:
             raise MachineLost("arrêt de la passerelle")
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "indicators.worker",
             stdin=asyncio.subprocess.PIPE,

@@ -137,6 +137,7 @@ class Renderer:
         """Start a worker; what prevents it, or ""."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "connectors.mss.pdf_worker",
             str(self._memory_mb),

@@ -86,6 +86,7 @@ class Worker:
         """Start one and wait until it is ready. Raises `ConfigurationFault` with its reason."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "gateway.schematron.worker",
             str(package.root),
