@@ -43,13 +43,7 @@ def count(session: Session, peer: str, most: int, now: float) -> float:
 
 def came_in(session: Session, peer: str) -> None:
     """One of this address let somebody in: it counts no more."""
-    key = _key(peer)
-    lock(session, key)
-    found = access.failure(session, key)
-    if found is not None and found.failures > 1:
-        access.keep_failure(session, key, found.failures - 1, found.failed_at, None)
-    elif found is not None:
-        access.forget_failure(session, key)
+    access.take_back_failure(session, _key(peer))
 
 
 def _key(peer: str) -> str:

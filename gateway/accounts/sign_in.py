@@ -177,13 +177,7 @@ class SignIn:
     def _take_back(self, session: Session, peer: str) -> None:
         """The try that was counted was none: of the address, that one alone (somebody with an account of their own
         must not wipe out what they tried with others)."""
-        key = of_peer(peer)
-        lock(session, key)
-        found = access.failure(session, key)
-        if found is not None and found.failures > 1:
-            access.keep_failure(session, key, found.failures - 1, found.failed_at, None)
-        elif found is not None:
-            access.forget_failure(session, key)
+        access.take_back_failure(session, of_peer(peer))
 
     def _next(self, found: Any | None, after: int, now: float) -> tuple[int, float | None]:
         """(failures with this one, until when to wait if it fails)."""

@@ -89,6 +89,16 @@ def forget_failure(session: Session, key: str) -> None:
     run(session, "forget_sign_in_failure", key=key)
 
 
+def take_back_failure(session: Session, key: str) -> None:
+    """One that was counted was none; who had to wait need not any more."""
+    lock(session, key)
+    found = failure(session, key)
+    if found is not None and found.failures > 1:
+        keep_failure(session, key, found.failures - 1, found.failed_at, None)
+    elif found is not None:
+        forget_failure(session, key)
+
+
 def bound_failures(session: Session, rows: int, before: float) -> None:
     """Those before `before` go, and the oldest of more than `rows`."""
     run(session, "forget_old_sign_in_failures", before=before)
