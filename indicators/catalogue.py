@@ -209,6 +209,10 @@ def _words(name: str, data: Mapping[str, Any], *needed: str) -> dict[str, str]:
     return table
 
 
+_MOST = {"cutoff_days": 3_650, "history_years": 150}
+"""Beyond, there are no dates that computers know."""
+
+
 def _options(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> Options:
     known = {f.name for f in fields(Options)}
     wrong = [f"no such option, {name}" for name in overrides if name not in known]
@@ -222,8 +226,8 @@ def _options(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> Options:
             row["value"], list
         ) != isinstance(value, list | tuple):
             wrong.append(f"option {name}: among {', '.join(row['among'])}")
-        elif "at_least" in row and (type(value) is not int or value < row["at_least"]):
-            wrong.append(f"option {name}: a number, at least {row['at_least']}")
+        elif "at_least" in row and (type(value) is not int or not row["at_least"] <= value <= _MOST[name]):
+            wrong.append(f"option {name}: a number from {row['at_least']} to {_MOST[name]}")
         values[name] = tuple(value) if isinstance(value, list | tuple) else value
     if wrong:
         raise ConfigurationFault(f"indicators: {'; '.join(wrong)}")

@@ -339,6 +339,16 @@ def test_modules_of_the_directory_of_who_calls_are_none_of_ours(
     assert read_file(file).facts == facts_
 
 
+@pytest.mark.parametrize(("option", "most"), [("cutoff_days", 3_650), ("history_years", 150)])
+def test_an_option_beyond_all_dates_is_a_fault_and_the_most_is_computed(
+    month: Result, option: str, most: int
+) -> None:
+    with pytest.raises(ConfigurationFault):
+        load(overrides={option: most + 1})
+    catalogue = load(overrides={option: most})
+    assert len(compute(world_of(WHOLE), "2025-02", catalogue=catalogue).rows) == len(month.rows)
+
+
 def test_a_mark_of_utf_8_before_the_first_line_is_none_of_its_content(file: Path) -> None:
     facts_ = read_file(file).facts
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
