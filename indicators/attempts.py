@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.hl7.transmission import PATIENT_DOMAIN
+
 if TYPE_CHECKING:
     from indicators.deliveries import Submission
 
-PATIENT_DOMAIN = "patient.mssante.fr"
 NONE = -1
 """No word."""
 _NOT_YET = float("-inf")

@@ -31,7 +31,7 @@ from sqlmodel import Session
 from gateway.accounts import begun, secrets
 from gateway.accounts.begun import LIFETIME
 from gateway.accounts.sign_in import in_words
-from gateway.errors import ConfigurationFault, EnvironmentFault
+from gateway.errors import ConfigurationFault, EnvironmentFault, JournalUnavailable
 from gateway.exchange.identifiers import Clock
 from gateway.journal import access
 from gateway.journal.store import Journal
@@ -202,8 +202,12 @@ class Oidc:
         )
 
     async def came_in(self, peer: str) -> None:
-        """Somebody of this address was let in: what they began counts no more."""
-        await self._journal.write(lambda s: begun.came_in(s, peer))
+        """Somebody of this address was let in: what they began counts no more. Without the journal it counts until it
+        expires; who was let in is not kept out for it."""
+        try:
+            await self._journal.write(lambda s: begun.came_in(s, peer))
+        except JournalUnavailable as e:
+            log.warning("a log-in that was let in still counts as under way: %s", e)
 
     async def leave(self, id_token: str, redirect_uri: str) -> str | None:
         """Where to send the browser to log out at the provider too; None: it has no such place."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from sqlmodel import Session
+
+from gateway.accounts import begun
 from gateway.accounts.trace import Actor
+from gateway.errors import JournalUnavailable
 from gateway.rights import Role
 from tests.access.people import ADMIN, browser, gateway
 from tests.access.provider import provider, table
@@ -21,6 +26,19 @@ async def test_a_log_in_by_the_provider(tmp_path: Path) -> None:
             assert db.execute("SELECT count(*) FROM oidc_state").fetchone()[0] == 0
             (hint,) = db.execute("SELECT hint FROM web_session").fetchone()
         assert hint.count(".") == 2
+
+
+async def test_who_was_let_in_is_not_kept_out_by_a_count_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(session: Session, peer: str) -> None:
+        raise JournalUnavailable("away")
+
+    async with provider(tmp_path) as p, gateway(tmp_path, oidc=table(p)) as r, browser(r) as one:
+        await known(r)
+        monkeypatch.setattr(begun, "came_in", away)
+        assert (await by_provider(one)).status_code == 303
+        assert (await one.get("/erreurs")).status_code == 200
 
 
 MAPPED = {"role_claim": "groups", "roles": {"dim": "lecteur", "dsi": "administrateur"}}
